@@ -1,0 +1,30 @@
+// Products and decompositions: each compiled once, behind plain functions.
+#pragma once
+
+#include "core/matrix.hpp"
+#include "core/random.hpp"
+
+namespace olab {
+
+/// y = a b with a m × k, b k × n. Every entry is summed over k in rising order without fused multiply-add, so
+/// the bits are the same at every instruction-set level and for any number of threads. y must not overlap.
+void multiply(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y);
+
+/// y = a bᵀ with a m × k, b n × k (activations times weights). Same promise as `multiply`.
+void multiply_transposed(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y);
+
+/// x ← x · blockdiag(R, R, …) in place, with R square; x's columns must be a multiple of R's size. Same bit
+/// promise as `multiply`.
+void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation);
+
+/// A Haar-distributed random orthogonal n × n matrix: QR of a Gaussian matrix in double, with the signs of
+/// R's diagonal moved into Q (Mezzadri 2007, arXiv:math-ph/0609050), rounded to float.
+Matrix random_orthogonal(Index n, RandomStream& random);
+
+/// max |QᵀQ − I| over all entries, accumulated in double: 0 for an orthogonal matrix.
+double orthogonality_error(const ConstMatrixRef& q);
+
+/// Name of the instruction-set level that the kernels run at here ("x86-64", "x86-64-v3", "x86-64-v4").
+const char* kernel_level();
+
+}  // namespace olab

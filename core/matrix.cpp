@@ -1,0 +1,37 @@
+#include "core/matrix.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "core/error.hpp"
+
+namespace olab {
+
+Vector channel_absmax(const ConstMatrixRef& x) {
+  Vector out = Vector::Zero(x.cols());
+  for (Index t = 0; t < x.rows(); ++t) out = out.cwiseMax(x.row(t).cwiseAbs());
+  return out;
+}
+
+Vector token_absmax(const ConstMatrixRef& x) {
+  Vector out = Vector::Zero(x.rows());
+  if (x.cols() == 0) return out;
+  for (Index t = 0; t < x.rows(); ++t) out[t] = x.row(t).cwiseAbs().maxCoeff();
+  return out;
+}
+
+void check_finite(const ConstMatrixRef& x, std::string_view what) {
+  for (Index t = 0; t < x.rows(); ++t) {
+    if (x.row(t).allFinite()) continue;
+    for (Index j = 0; j < x.cols(); ++j) {
+      const float v = x(t, j);
+      if (std::isfinite(v)) continue;
+      throw Error(fmt::format(
+          "{}: {} at row {}, column {}; every value must be finite, so record it again or drop it", what,
+          std::isnan(v) ? "NaN" : "infinity", t, j));
+    }
+  }
+}
+
+}  // namespace olab

@@ -1,0 +1,42 @@
+// The matrices of the project: row-major float, one token (or one output channel) a row.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace olab {
+
+using Index = Eigen::Index;
+
+/// Row-major float. Activations are tokens × in_features, weights out_features × in_features.
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+/// One value a channel (or a token).
+using Vector = Eigen::Matrix<float, 1, Eigen::Dynamic>;
+
+/// Views for the duration of one call. Rows are contiguous; a block of columns is a view too. A column-major
+/// matrix or an expression would be copied silently by Eigen, so hand over `Matrix` objects and blocks of
+/// them.
+using MatrixRef = Eigen::Ref<Matrix>;
+using ConstMatrixRef = Eigen::Ref<const Matrix>;
+using VectorRef = Eigen::Ref<Vector>;
+using ConstVectorRef = Eigen::Ref<const Vector>;
+
+/// max_t |x_tj| of every channel j; 1 × channels. All zero for a matrix without rows.
+/// One pass over the rows: Eigen's colwise() walks row-major memory in strides.
+Vector channel_absmax(const ConstMatrixRef& x);
+
+/// max_j |x_tj| of every token t; 1 × tokens.
+Vector token_absmax(const ConstMatrixRef& x);
+
+/// Position of a value in a matrix.
+struct Position {
+  Index row = 0;
+  Index column = 0;
+};
+
+/// Throws Error naming `what` and the first row and column with a NaN or an infinity.
+void check_finite(const ConstMatrixRef& x, std::string_view what);
+
+}  // namespace olab

@@ -1,0 +1,90 @@
+// Recordings: the tensors of one or more linear layers, read layer by layer.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/matrix.hpp"
+#include "core/registries.hpp"
+
+namespace olab {
+
+/// What is known of a layer from headers alone.
+struct LayerInfo {
+  std::string name;        ///< as in Hugging Face: "model.layers.1.mlp.down_proj"
+  Index tokens = 0;        ///< rows of X
+  Index in_features = 0;   ///< columns of X and of W
+  Index out_features = 0;  ///< rows of W; 0: the recording has no W for this layer
+  std::string x_dtype;     ///< "F32", "BF16", …, or "generated"
+  std::string w_dtype;     ///< "" where W is absent
+};
+
+/// One linear layer in memory. Values are finite (checked on load).
+struct Layer {
+  std::string name;
+  Matrix x;  ///< tokens × in_features
+  Matrix w;  ///< out_features × in_features, or 0 × in_features
+};
+
+/// An opened recording. Opening reads headers only; `load` reads one layer. Both may be called from several
+/// threads.
+class Recording {
+ public:
+  Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  virtual ~Recording();
+
+  virtual const std::vector<LayerInfo>& layers() const = 0;  ///< in model order
+  /// Layer `index` with its first `tokens` tokens (0: all). Error with file, tensor and index on NaN or
+  /// infinity, on truncation, or where X and W do not match.
+  virtual Layer load(std::size_t index, Index tokens) const = 0;
+  /// 32 hexadecimal digits that change whenever a byte of the layer's tensors, a shape or a dtype changes.
+  /// Independent of the layer's name and of the file's name.
+  virtual std::string content_hash(std::size_t index) const = 0;
+  /// "model", "source", "provenance", …; free texts.
+  virtual const std::map<std::string, std::string>& facts() const = 0;
+};
+
+/// A format or layout of recordings.
+class Reader {
+ public:
+  Reader() = default;
+  Reader(const Reader&) = delete;
+  Reader& operator=(const Reader&) = delete;
+  virtual ~Reader();
+  /// Cheap look at a path: is this mine? Never throws on a strange file.
+  virtual bool recognises(const std::filesystem::path& path) const = 0;
+  virtual std::unique_ptr<Recording> open(const std::filesystem::path& path) const = 0;
+};
+
+/// Opens `path` with the reader that recognises it. Error where the path does not exist (with the nearest
+/// name in its folder) or no reader knows it (with what the readers know).
+std::unique_ptr<Recording> open_recording(const std::filesystem::path& path, const Registries& registries);
+
+/// The last part of a layer's name: "model.layers.1.mlp.down_proj" → "down_proj".
+std::string layer_kind(std::string_view layer_name);
+
+/// Writes a recording layer by layer: a folder with manifest.json and one safetensors file a layer. Nothing
+/// is visible under its final name before it is whole.
+class RecordingWriter {
+ public:
+  /// `dtype`: "F32", "F16" or "BF16" for X and W. Error where the folder exists and is not empty.
+  RecordingWriter(std::filesystem::path folder, std::string dtype, std::map<std::string, std::string> facts);
+  RecordingWriter(const RecordingWriter&) = delete;
+  RecordingWriter& operator=(const RecordingWriter&) = delete;
+  ~RecordingWriter();
+  void add(const Layer& layer);
+  /// Writes manifest.json; without it the folder is no recording.
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace olab

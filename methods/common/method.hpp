@@ -1,0 +1,42 @@
+// A method: a recipe that turns calibration data into a chain of transforms.
+#pragma once
+
+#include "core/random.hpp"
+#include "core/registries.hpp"
+#include "core/stop.hpp"
+#include "methods/common/transform.hpp"
+
+namespace olab {
+
+/// What a method may look at. It never sees evaluation tokens.
+struct Calibration {
+  ConstMatrixRef x;                ///< calibration tokens × channels, finite, at least one token
+  ConstMatrixRef w;                ///< out × channels, finite; 0 rows where the recording has no weights
+  const RandomStream& random;      ///< fork it by label: random.fork("rotation 1")
+  const Registries& registries;    ///< for methods made of others
+  const StopFlag* stop = nullptr;  ///< check it in long loops; may be null
+
+  void check_stop() const {
+    if (stop != nullptr) stop->check();
+  }
+};
+
+class Method {
+ public:
+  Method() = default;
+  Method(const Method&) = delete;
+  Method& operator=(const Method&) = delete;
+  virtual ~Method();
+
+  /// Throws Error where the parameters do not fit a layer of this width (a block size that does not divide
+  /// it). Called while planning and before calibrate.
+  virtual void check(Index channels, const Registries& registries) const;
+
+  /// The block that the method works on, for block metrics of its runs; 0: it has none.
+  virtual Index block_size(Index channels) const;
+
+  /// Deterministic in x, w and random. Error where it cannot work on this layer.
+  virtual Chain calibrate(const Calibration& calibration) const = 0;
+};
+
+}  // namespace olab

@@ -1,0 +1,26 @@
+// Strategies that order channels before a block rotation.
+#pragma once
+
+#include <vector>
+
+#include "core/matrix.hpp"
+#include "core/random.hpp"
+#include "core/registries.hpp"
+#include "core/stop.hpp"
+
+namespace olab {
+
+/// Finds an order of channels: position j of the result takes channel order[j].
+class PermutationStrategy {
+ public:
+  PermutationStrategy() = default;
+  PermutationStrategy(const PermutationStrategy&) = delete;
+  PermutationStrategy& operator=(const PermutationStrategy&) = delete;
+  virtual ~PermutationStrategy();
+
+  /// x: tokens × channels, as transformed so far; `block_size` divides channels.
+  virtual std::vector<Index> order(const ConstMatrixRef& x, Index block_size, RandomStream random,
+                                   const StopFlag* stop) const = 0;
+};
+
+}  // namespace olab

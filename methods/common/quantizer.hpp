@@ -1,0 +1,33 @@
+// Number formats: maps of a matrix to its nearest representable values.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/matrix.hpp"
+#include "core/registries.hpp"
+
+namespace olab {
+
+enum class Role { activation, weight };
+
+/// Maps a matrix to its nearest representable values, kept in float ("fake quantization").
+class Quantizer {
+ public:
+  Quantizer() = default;
+  Quantizer(const Quantizer&) = delete;
+  Quantizer& operator=(const Quantizer&) = delete;
+  virtual ~Quantizer();
+
+  /// Throws Error where the settings do not fit the role or width (a group size that does not divide it).
+  virtual void check(Role role, Index channels) const = 0;
+  /// True where it changes nothing (16 bits).
+  virtual bool is_identity() const = 0;
+  /// out ← representable values of in; same shape, may be the same matrix. Returns how many values lay beyond
+  /// the grid's ends and were clipped to them.
+  virtual Index quantize(Role role, const ConstMatrixRef& in, MatrixRef out) const = 0;
+  /// Stored bits for each value, scales and zero points included (fp16 scale, zero point of `bits` bits).
+  virtual double bits_per_value(Role role, Index rows, Index channels) const = 0;
+};
+
+}  // namespace olab
