@@ -3,6 +3,7 @@
 #include <tbb/global_control.h>
 #include <tbb/info.h>
 #include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
 
 #include <algorithm>
 
@@ -30,6 +31,11 @@ struct ThreadLimit::Control {
 };
 ThreadLimit::ThreadLimit(int threads) : control_(std::make_unique<Control>(threads)) {}
 ThreadLimit::~ThreadLimit() = default;
+
+void with_threads(int threads, const std::function<void()>& body) {
+  tbb::task_arena arena(std::max(1, threads));
+  arena.execute(body);
+}
 
 int hardware_threads() {
   return tbb::info::default_concurrency();

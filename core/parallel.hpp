@@ -26,6 +26,9 @@ class ThreadLimit {
   std::unique_ptr<Control> control_;
 };
 
+/// Runs body on the calling thread; parallel_for inside of it uses at most `threads` threads (>= 1).
+void with_threads(int threads, const std::function<void()>& body);
+
 int hardware_threads();
 
 }  // namespace olab

@@ -35,6 +35,7 @@ struct ParamInfo {
   std::vector<std::string> choices;                           ///< texts only; empty: any text
   std::vector<std::pair<std::string, std::int64_t>> aliases;  ///< names of special integers ("full" = 0)
   Normalize normalize;                                        ///< texts only; may be empty
+  std::string list_separator;  ///< texts only: a list in a study is one value, joined by this, and no axis
 
   /// "bool", "integer", "number", "text" or "a|b|c".
   std::string type() const;
@@ -116,6 +117,11 @@ class Schema {
   /// For the parameter declared last: brings a text to its canonical form, or refuses it.
   Schema& normalize(Normalize function) {
     info_.params.back().normalize = std::move(function);
+    return *this;
+  }
+  /// For the parameter declared last: a list of texts in a study is one value, joined by `separator`.
+  Schema& joins(std::string separator) {
+    info_.params.back().list_separator = std::move(separator);
     return *this;
   }
   Schema& note(std::string key, std::string text) {

@@ -1,3 +1,531 @@
-int main() {
-  return 0;
+// The `olab` program: arguments in, the library's work, an exit code out.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/parallel.hpp"
+#include "core/stop.hpp"
+#include "core/text.hpp"
+#include "datasets/profile.hpp"
+#include "experiments/builtins.hpp"
+#include "experiments/describe.hpp"
+#include "experiments/inspect.hpp"
+#include "experiments/listing.hpp"
+#include "experiments/plan.hpp"
+#include "experiments/provenance.hpp"
+#include "experiments/runner.hpp"
+#include "experiments/verify.hpp"
+#include "experiments/views.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using olab::Error;
+
+constexpr int kGood = 0;
+constexpr int kSomeFailed = 1;
+constexpr int kBadUsage = 2;
+constexpr int kInterrupted = 130;
+
+// A signal handler can reach nothing else.
+olab::StopFlag g_stop;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+
+extern "C" void on_interrupt(int /*signal*/) {
+  g_stop.request();
+  std::signal(SIGINT, SIG_DFL);  // a second Ctrl-C ends at once
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+void note(const std::string& text) {
+  std::fwrite((text + "\n").data(), 1, text.size() + 1, stderr);
+}
+
+/// Options that several commands share.
+struct Common {
+  std::vector<std::string> plugins;
+  std::string out = "results/output";
+  std::string database;
+
+  fs::path database_file() const { return database.empty() ? fs::path(out) / "olab.db" : fs::path(database); }
+  olab::Registries registries() const { return olab::make_registries({plugins.begin(), plugins.end()}); }
+  olab::Store existing() const { return olab::Store::open_existing(database_file()); }
+};
+
+void add_store_options(CLI::App& app, Common& common) {
+  app.add_option("--out", common.out, "folder for the database, charts and reports")->capture_default_str();
+  app.add_option("--db", common.database, "the database (default: OUT/olab.db)");
+}
+
+olab::ListFormat list_format(bool json, const std::string& format) {
+  if (json || format == "json") return olab::ListFormat::json;
+  if (format == "md" || format == "markdown") return olab::ListFormat::markdown;
+  if (format == "text") return olab::ListFormat::text;
+  const std::vector<std::string> known{"text", "json", "md"};
+  throw Error(fmt::format("no listing has the format '{}'{}", format, olab::suggestion(format, known)));
+}
+
+std::string runs_text(const std::vector<olab::RunRecord>& runs) {
+  std::string out = fmt::format("{:>6}  {:<10}  {:<32}  {:<44}  {:>6}  {}\n", "id", "status", "layer",
+                                "method", "seed", "output.nmse");
+  for (const olab::RunRecord& r : runs) {
+    const auto it = r.values.find("output.nmse");
+    out += fmt::format("{:>6}  {:<10}  {:<32}  {:<44}  {:>6}  {}\n", r.id, r.status, r.layer, r.label, r.seed,
+                       !r.error.empty()       ? r.error
+                       : it == r.values.end() ? std::string()
+                                              : fmt::format("{:.4g}", it->second));
+  }
+  return out;
+}
+
+/// The study as it was stored last, for views without the study file.
+olab::Study stored_study(const olab::Store& store, const std::string& name, const olab::Registries& r) {
+  std::vector<std::string> names;
+  for (const olab::StudyRecord& s : store.studies()) {
+    // A study file may be named instead of the study.
+    if (s.name == name || fs::path(name).stem() == s.name) return olab::parse_study(s.text, s.name, {}, r);
+    names.push_back(s.name);
+  }
+  throw Error(
+      fmt::format("{}: no study called '{}'{}", store.file().string(), name, olab::suggestion(name, names)));
+}
+
+struct RunCommand {
+  Common* common;
+  std::string study;
+  std::vector<std::string> overrides;
+  bool dry_run = false;
+  bool force = false;
+  bool keep_going = false;
+  bool fail_fast = false;
+  bool quiet = false;
+  bool no_charts = false;
+  int jobs = 0;
+  std::string shard;
+  std::string memory;
+  std::string format = "text";
+
+  olab::PlanOptions plan_options() const {
+    olab::PlanOptions out;
+    out.force = force;
+    out.threads = jobs > 0 ? jobs : olab::hardware_threads();
+    if (!shard.empty()) {
+      const std::vector<std::string> parts = olab::split(shard, '/');
+      std::int64_t i = 0;
+      std::int64_t n = 0;
+      if (parts.size() != 2 || !olab::parse_integer(parts[0], i) || !olab::parse_integer(parts[1], n) ||
+          n < 1 || i < 1 || i > n)
+        throw Error(fmt::format("--shard {}: expected i/n with 1 <= i <= n, for example 1/4", shard));
+      out.shard = static_cast<std::size_t>(i - 1);
+      out.shards = static_cast<std::size_t>(n);
+    }
+    if (!memory.empty()) {
+      std::string digits = memory;
+      double factor = 1024.0 * 1024.0 * 1024.0;
+      const auto unit = digits.find_first_not_of("0123456789.");
+      if (unit != std::string::npos) {
+        const std::string name = digits.substr(unit);
+        digits.resize(unit);
+        if (name == "M" || name == "MiB") {
+          factor = 1024.0 * 1024.0;
+        } else if (name != "G" && name != "GiB") {
+          throw Error(fmt::format("--memory {}: expected a number of GiB, or a unit MiB or GiB", memory));
+        }
+      }
+      double value = 0;
+      if (!olab::parse_double(digits, value) || !(value > 0))
+        throw Error(fmt::format("--memory {}: expected a positive size", memory));
+      out.memory_limit = value * factor;
+    }
+    return out;
+  }
+
+  int operator()() const {
+    const olab::Format table_format = olab::parse_format(format);
+    const olab::Registries r = common->registries();
+    const olab::PlanOptions options = plan_options();
+    olab::Study study = olab::load_study(this->study, overrides, r);
+    const fs::path database = common->database_file();
+    if (dry_run) {
+      std::optional<olab::Store> store;
+      if (fs::exists(database)) store = olab::Store::open_existing(database);
+      print(olab::describe_plan(olab::make_plan(std::move(study), r, store ? &*store : nullptr, options)));
+      return kGood;
+    }
+    olab::Store store(database);
+    const olab::Plan plan = olab::make_plan(std::move(study), r, &store, options);
+    const std::size_t todo = plan.total - plan.stored;
+    if (todo == 0) {
+      note(fmt::format("{}: all {} runs are stored already; nothing to do (--force computes them again)",
+                       plan.study.name, plan.total));
+    } else if (!quiet) {
+      note(fmt::format("{}: {} runs, {} stored already; about {}, up to {}", plan.study.name, plan.total,
+                       plan.stored, olab::human_seconds(plan.seconds), olab::human_bytes(plan.peak_bytes)));
+    }
+    olab::RunOptions run_options;
+    run_options.fail_fast = fail_fast;
+    run_options.progress = !quiet;
+    run_options.stop = &g_stop;
+    const olab::ThreadLimit threads(options.threads);
+    const olab::RunReport report = olab::execute(plan, r, store, run_options);
+    for (const std::string& e : report.errors) note("failed: " + e);
+    if (report.interrupted) {
+      note(fmt::format("interrupted: {} runs are stored, {} are left; the same command goes on with them",
+                       plan.stored + report.computed, todo - report.computed - report.failed));
+      return kInterrupted;
+    }
+    const olab::ViewPaths paths = olab::view_paths(common->out, database, plan.study.name);
+    std::string command = "olab run " + this->study;
+    for (const std::string& o : overrides) command += " '" + o + "'";
+    const olab::Views views =
+        olab::make_views(plan.study, store, paths, r, no_charts ? false : force, command);
+    print(olab::render_tables(views, table_format));
+    if (todo > 0)
+      note(fmt::format("{} computed, {} stored before, {} failed, in {}", report.computed, report.skipped,
+                       report.failed, olab::human_seconds(report.seconds)));
+    for (const std::string& w : views.warnings) note("warning: " + w);
+    note(fmt::format("database: {}\ncharts:   {}\nreport:   {}", paths.database.string(),
+                     paths.charts.string(), paths.report.string()));
+    return report.failed > 0 ? kSomeFailed : kGood;
+  }
+};
+
+int main_checked(int argc, char** argv) {
+  CLI::App app{"OutlierLab: record a layer once, run every quantization method over it", "olab"};
+  app.set_version_flag("--version", olab::version_text());
+  app.require_subcommand(1);
+  app.fallthrough();
+  Common common;
+  app.add_option("--plugin", common.plugins,
+                 "shared library with more methods, metrics, readers or charts (repeatable)")
+      ->allow_extra_args(false);
+  std::function<int()> action;
+
+  RunCommand run{.common = &common, .study = {}, .overrides = {}, .shard = {}, .memory = {}};
+  CLI::App* run_app = app.add_subcommand("run", "run a study: a YAML file or the name of a shipped study");
+  run_app->add_option("study", run.study, "file or shipped name (olab list studies)")->required();
+  run_app->add_option("overrides", run.overrides, "key=value, +key=value, ~key; a,b makes an axis");
+  run_app->add_flag("--dry-run", run.dry_run, "print the plan and stop");
+  run_app->add_flag("--force", run.force, "compute stored runs again");
+  auto* keep = run_app->add_flag("--keep-going", run.keep_going,
+                                 "a failed run does not stop the others (the default)");
+  run_app->add_flag("--fail-fast", run.fail_fast, "stop at the first failed run")->excludes(keep);
+  run_app->add_flag("--quiet", run.quiet, "no progress");
+  run_app->add_option("-j,--jobs", run.jobs, "threads (default: all)")->check(CLI::Range(1, 1024));
+  run_app->add_option("--shard", run.shard, "i/n: this process takes every n-th run");
+  run_app->add_option("--memory", run.memory, "memory limit, GiB or with a unit (default: three quarters)");
+  run_app->add_option("--format", run.format, "of the tables: text, csv, json, md, latex")
+      ->capture_default_str();
+  add_store_options(*run_app, common);
+  run_app->callback([&] { action = [&] { return run(); }; });
+
+  struct {
+    std::string kind, name, format = "text", study, status, method, layer;
+    bool json = false;
+  } list;
+  CLI::App* list_app = app.add_subcommand(
+      "list", "list methods, metrics, permutations, formats, readers, charts, profiles, studies or runs");
+  list_app->add_option("kind", list.kind, "what to list")->required();
+  list_app->add_flag("--json", list.json, "as JSON");
+  list_app->add_option("--format", list.format, "text, json or md")->capture_default_str();
+  list_app->add_option("--study", list.study, "runs of this study");
+  list_app->add_option("--status", list.status, "runs with this status");
+  list_app->add_option("--method", list.method, "runs of this method");
+  list_app->add_option("--layer", list.layer, "runs of layers that fit this pattern");
+  add_store_options(*list_app, common);
+  list_app->callback([&] {
+    action = [&] {
+      const olab::ListFormat format = list_format(list.json, list.format);
+      if (list.kind != "runs") {
+        print(olab::list_entries(list.kind, common.registries(), format));
+        return kGood;
+      }
+      const auto runs = common.existing().runs({list.study, list.status, list.method, list.layer});
+      print(format == olab::ListFormat::text
+                ? runs_text(runs)
+                : olab::export_runs(
+                      runs, format == olab::ListFormat::json ? olab::Format::json : olab::Format::markdown));
+      return kGood;
+    };
+  });
+
+  struct {
+    std::vector<std::string> names;
+    bool json = false;
+  } show;
+  CLI::App* show_app =
+      app.add_subcommand("show", "everything about a method, metric, … or about a stored run");
+  show_app->add_option("name", show.names, "[KIND] NAME, or a run's id or key")->required()->expected(1, 2);
+  show_app->add_flag("--json", show.json, "as JSON");
+  add_store_options(*show_app, common);
+  show_app->callback([&] {
+    action = [&] {
+      const olab::Registries r = common.registries();
+      const olab::ListFormat format = show.json ? olab::ListFormat::json : olab::ListFormat::text;
+      if (show.names.size() == 2 && show.names[0] != "run") {
+        print(olab::show_entry(show.names[0], show.names[1], r, format));
+      } else if (show.names.size() == 1 &&
+                 (olab::is_entry(show.names[0], r) || !fs::exists(common.database_file()))) {
+        print(olab::show_entry("", show.names[0], r, format));
+      } else {
+        const olab::Store store = common.existing();
+        const olab::RunRecord one = store.run(show.names.back());
+        const std::vector<olab::RunRecord> runs{one};
+        print(show.json ? olab::export_runs(runs, olab::Format::json)
+                        : olab::describe_run(one, store.series_names(one.id)));
+      }
+      return kGood;
+    };
+  });
+
+  struct {
+    std::string a, b, format = "text";
+  } compare;
+  CLI::App* compare_app = app.add_subcommand("compare", "two stored runs side by side");
+  compare_app->add_option("a", compare.a, "id or key")->required();
+  compare_app->add_option("b", compare.b, "id or key")->required();
+  compare_app->add_option("--format", compare.format, "text, csv, json, md, latex")->capture_default_str();
+  add_store_options(*compare_app, common);
+  compare_app->callback([&] {
+    action = [&] {
+      const olab::Format format = olab::parse_format(compare.format);
+      const olab::Store store = common.existing();
+      print(olab::compare_runs(store.run(compare.a), store.run(compare.b), format));
+      return kGood;
+    };
+  });
+
+  struct {
+    std::string study, format = "text";
+    olab::TableSpec spec;
+    bool given = false;
+  } table;
+  CLI::App* table_app = app.add_subcommand("table", "a table over the stored runs of a study");
+  table_app->add_option("study", table.study, "name of a stored study")->required();
+  auto* rows = table_app->add_option("--rows", table.spec.rows,
+                                     "fields: method, layer, layer_kind, seed, a parameter …");
+  auto* columns = table_app->add_option("--columns", table.spec.columns, "fields, or none");
+  auto* value = table_app->add_option("--value", table.spec.value, "a stored value, for example output.nmse");
+  table_app->add_option("--format", table.format, "text, csv, json, md, latex")->capture_default_str();
+  add_store_options(*table_app, common);
+  table_app->callback([&] {
+    table.given = rows->count() + columns->count() + value->count() > 0;
+    action = [&] {
+      const olab::Format format = olab::parse_format(table.format);
+      const olab::Registries r = common.registries();
+      const olab::Store store = common.existing();
+      olab::Study study = stored_study(store, table.study, r);
+      const auto runs = store.runs({.study = study.name, .status = {}, .method = {}, .layer = {}});
+      olab::Views views;
+      std::vector<olab::TableSpec> specs;
+      if (table.given) {
+        specs.push_back(table.spec);
+      } else {
+        for (const olab::StudyView& v : study.views)
+          if (v.is_table) specs.push_back(v.table);
+      }
+      for (const olab::TableSpec& s : specs) {
+        const olab::ValueFacts facts = olab::value_facts(s.value, r);
+        views.tables.push_back(
+            {olab::study_table(runs, s, study.quantizer_axes), facts.better, facts.definition});
+      }
+      print(olab::render_tables(views, format));
+      return kGood;
+    };
+  });
+
+  struct {
+    std::string study;
+    std::vector<std::string> charts;
+  } plot;
+  const auto redraw = [&common](const std::string& name, const std::vector<std::string>& charts) {
+    const olab::Registries r = common.registries();
+    const olab::Store store = common.existing();
+    olab::Study study = stored_study(store, name, r);
+    if (!charts.empty()) std::erase_if(study.views, [](const olab::StudyView& v) { return !v.is_table; });
+    for (const std::string& text : charts) {
+      olab::StudyView view;
+      view.where = "chart '" + text + "'";
+      view.chart = olab::parse_spec(text);
+      (void)r.charts.canonical(view.chart, r);
+      study.views.push_back(view);
+    }
+    const olab::ViewPaths paths = olab::view_paths(common.out, common.database_file(), study.name);
+    const olab::Views views = olab::make_views(study, store, paths, r, true, "olab report " + study.name);
+    for (const std::string& w : views.warnings) note("warning: " + w);
+    for (const olab::DrawnFigure& f : views.figures)
+      if (f.ok) print(fs::path(f.figure.script).replace_extension(".svg").string() + "\n");
+    print(paths.report.string() + "\n");
+    return views.warnings.empty() ? kGood : kSomeFailed;
+  };
+  CLI::App* plot_app =
+      app.add_subcommand("plot", "draw the charts of a stored study again, or other charts of it");
+  plot_app->add_option("study", plot.study, "name of a stored study")->required();
+  plot_app->add_option("charts", plot.charts,
+                       "for example 'line(x=block_size,y=output.nmse)'; none: the study's own");
+  add_store_options(*plot_app, common);
+  plot_app->callback([&] { action = [&] { return redraw(plot.study, plot.charts); }; });
+  CLI::App* report_app = app.add_subcommand("report", "write the HTML report of a stored study again");
+  report_app->add_option("study", plot.study, "name of a stored study")->required();
+  add_store_options(*report_app, common);
+  report_app->callback([&] { action = [&] { return redraw(plot.study, {}); }; });
+
+  struct {
+    std::string study, format = "csv";
+  } exported;
+  CLI::App* export_app = app.add_subcommand("export", "all stored runs, or those of one study");
+  export_app->add_option("study", exported.study, "name of a stored study (default: all runs)");
+  export_app->add_option("--format", exported.format, "csv, json, md, latex, text")->capture_default_str();
+  add_store_options(*export_app, common);
+  export_app->callback([&] {
+    action = [&] {
+      const olab::Format format = olab::parse_format(exported.format);
+      const olab::Store store = common.existing();
+      if (!exported.study.empty()) (void)stored_study(store, exported.study, common.registries());
+      print(olab::export_runs(
+          store.runs({.study = fs::path(exported.study).stem(), .status = {}, .method = {}, .layer = {}}),
+          format));
+      return kGood;
+    };
+  });
+
+  std::string verified;
+  CLI::App* verify_app = app.add_subcommand("verify", "compute a stored run again and compare every bit");
+  verify_app->add_option("run", verified, "id or key")->required();
+  add_store_options(*verify_app, common);
+  verify_app->callback([&] {
+    action = [&] {
+      const olab::Registries r = common.registries();
+      const olab::Store store = common.existing();
+      const olab::RunRecord one = store.run(verified);
+      if (one.status != "finished")
+        throw Error(fmt::format("run {} is {}; only finished runs can be verified", one.id, one.status));
+      const olab::VerifyReport report = olab::verify_run(store, one, r);
+      for (const std::string& n : report.notes) print("note: " + n + "\n");
+      for (const std::string& d : report.differences) print("differs: " + d + "\n");
+      print(fmt::format("run {} of {}: {} of {} values have the same bits\n", one.id, report.study,
+                        report.compared - report.differences.size(), report.compared));
+      return report.differences.empty() && report.compared > 0 ? kGood : kSomeFailed;
+    };
+  });
+
+  struct {
+    std::string recording, profile;
+    olab::InspectOptions options;
+    olab::GenerateOptions generate;
+  } inspect;
+  inspect.options.stop = &g_stop;
+  CLI::App* inspect_app = app.add_subcommand("inspect", "what a recording holds, layer by layer");
+  auto* path = inspect_app->add_option("recording", inspect.recording, "a recording: folder or file");
+  inspect_app
+      ->add_option("--profile", inspect.profile, "a generated recording instead: a profile's name or file")
+      ->excludes(path);
+  inspect_app->add_option("--layers", inspect.options.layers, "patterns")->delimiter(',');
+  inspect_app->add_option("--tokens", inspect.options.tokens, "only the first tokens")
+      ->check(CLI::PositiveNumber);
+  inspect_app->add_option("--top", inspect.options.top, "how many channels and tokens")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  inspect_app->add_flag("--json", inspect.options.json, "as JSON");
+  inspect_app->callback([&] {
+    action = [&] {
+      const olab::Registries r = common.registries();
+      if (inspect.recording.empty() == inspect.profile.empty())
+        throw Error("inspect: give a recording, or --profile NAME");
+      if (inspect.options.tokens > 0 && !inspect.profile.empty())
+        inspect.generate.tokens = inspect.options.tokens;
+      const auto recording = inspect.profile.empty() ? olab::open_recording(inspect.recording, r)
+                                                     : olab::open_profile(inspect.profile, inspect.generate);
+      print(olab::inspect_recording(
+          *recording, inspect.profile.empty() ? inspect.recording : "profile " + inspect.profile,
+          inspect.options));
+      return kGood;
+    };
+  });
+
+  struct {
+    std::string profile, out, dtype = "F32";
+    std::vector<std::string> layers{"*"};
+    olab::GenerateOptions options;
+  } generate;
+  CLI::App* generate_app =
+      app.add_subcommand("generate", "write a generated recording from an outlier profile");
+  generate_app->add_option("profile", generate.profile, "shipped name (olab list profiles) or file")
+      ->required();
+  generate_app->add_option("-o,--output", generate.out, "folder of the recording")->required();
+  generate_app->add_option("--layers", generate.layers, "patterns")->delimiter(',');
+  generate_app->add_option("--tokens", generate.options.tokens, "tokens of each layer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  generate_app->add_option("--in-features", generate.options.in_features, "width instead of the profile's")
+      ->check(CLI::PositiveNumber);
+  generate_app
+      ->add_option("--out-features", generate.options.out_features,
+                   "output channels instead of the profile's")
+      ->check(CLI::PositiveNumber);
+  generate_app->add_option("--seed", generate.options.seed, "seed")->capture_default_str();
+  generate_app->add_option("--dtype", generate.dtype, "F32, F16 or BF16")->capture_default_str();
+  generate_app->callback([&] {
+    action = [&] {
+      const auto recording = olab::open_profile(generate.profile, generate.options);
+      olab::RecordingWriter writer(generate.out, generate.dtype, recording->facts());
+      std::size_t count = 0;
+      for (std::size_t i = 0; i < recording->layers().size(); ++i) {
+        const std::string& name = recording->layers()[i].name;
+        if (std::ranges::none_of(generate.layers,
+                                 [&](const std::string& p) { return olab::glob_match(p, name); }))
+          continue;
+        g_stop.check();
+        writer.add(recording->load(i, 0));
+        ++count;
+      }
+      if (count == 0) {
+        std::vector<std::string> names;
+        for (const olab::LayerInfo& l : recording->layers()) names.push_back(l.name);
+        throw Error(fmt::format("generate: no layer of {} fits '{}'; it has {} layers, from {} to {}",
+                                generate.profile, fmt::join(generate.layers, ","), names.size(),
+                                names.front(), names.back()));
+      }
+      writer.finish();
+      print(fmt::format("{}: {} layers\n", generate.out, count));
+      return kGood;
+    };
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kGood : kBadUsage;
+  }
+  return action();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGPIPE, SIG_DFL);
+  try {
+    return main_checked(argc, argv);
+  } catch (const olab::Interrupted&) {
+    note("interrupted");
+    return kInterrupted;
+  } catch (const Error& e) {
+    note(fmt::format("olab: {}", e.what()));
+    return kBadUsage;
+  } catch (const std::exception& e) {
+    note(fmt::format("olab: internal error: {}", e.what()));
+    return kBadUsage;
+  }
 }

@@ -35,6 +35,11 @@ class Method {
   /// The block that the method works on, for block metrics of its runs; 0: it has none.
   virtual Index block_size(Index channels) const;
 
+  /// Multiply-adds of calibrate, roughly, for the plan's estimate of time; the default is a few passes over x.
+  virtual double calibration_work(Index tokens, Index channels) const {
+    return 12.0 * static_cast<double>(tokens) * static_cast<double>(channels);
+  }
+
   /// Deterministic in x, w and random. Error where it cannot work on this layer.
   virtual Chain calibrate(const Calibration& calibration) const = 0;
 };

@@ -1,0 +1,355 @@
+#include "experiments/plan.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <set>
+
+#include "core/hash.hpp"
+#include "core/linalg.hpp"
+#include "core/text.hpp"
+#include "datasets/profile.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/quantizer.hpp"
+#include "metrics/common/metric.hpp"
+#include "results/chart.hpp"
+
+namespace olab {
+namespace {
+
+constexpr Index kDefaultTokens = 2048;
+
+std::shared_ptr<const Recording> open_data(const Study& study, const Registries& r, std::string& text) {
+  const StudyData& d = study.data;
+  if (!d.recording.empty()) {
+    text = d.recording;
+    return open_recording(d.recording, r);
+  }
+  text = "profile " + d.profile;
+  GenerateOptions options;
+  options.seed = d.seed;
+  options.in_features = d.in_features;
+  options.out_features = d.out_features;
+  options.tokens = d.tokens;
+  if (options.tokens == 0) {
+    const Index longest = d.calibration_tokens.empty() ? 0 : *std::ranges::max_element(d.calibration_tokens);
+    options.tokens = longest > 0
+                         ? longest + (d.evaluate_on_calibration ? 0 : std::max(d.evaluation_tokens, Index{1}))
+                         : kDefaultTokens;
+    if (longest > 0 && d.evaluation_tokens == 0 && !d.evaluate_on_calibration) options.tokens = 2 * longest;
+    if (longest == 0 && d.evaluation_tokens > 0) options.tokens = 2 * d.evaluation_tokens;
+  }
+  return open_profile(d.profile, options);
+}
+
+/// Where the tokens of a layer go. Throws where there are too few.
+void split_tokens(const StudyData& d, PlannedLayer& layer, std::vector<Index>& calibrations) {
+  const Index tokens = layer.info.tokens;
+  const std::string who = fmt::format("layer {}", layer.info.name);
+  calibrations = d.calibration_tokens;
+  if (calibrations.empty()) calibrations = {d.evaluate_on_calibration ? tokens : tokens / 2};
+  const Index longest = *std::ranges::max_element(calibrations);
+  if (tokens == 0) throw Error(fmt::format("{}: it has no tokens; record it again", who));
+  if (longest < 1)
+    throw Error(
+        fmt::format("{}: a single token cannot be split into calibration and evaluation; set "
+                    "data.evaluate_on_calibration=true",
+                    who));
+  if (longest > tokens)
+    throw Error(
+        fmt::format("{}: data.calibration_tokens is {}, but the recording has {} tokens; lower it, or record "
+                    "more tokens",
+                    who, longest, tokens));
+  if (d.evaluate_on_calibration) {
+    layer.evaluation_begin = 0;
+    layer.evaluation_tokens = longest;
+    return;
+  }
+  layer.evaluation_begin = longest;
+  layer.evaluation_tokens = d.evaluation_tokens == 0 ? tokens - longest : d.evaluation_tokens;
+  if (layer.evaluation_tokens < 1 || longest + layer.evaluation_tokens > tokens)
+    throw Error(
+        fmt::format("{}: {} calibration and {} evaluation tokens are asked for, but the recording has {} "
+                    "tokens; lower data.calibration_tokens or data.evaluation_tokens, or record more tokens",
+                    who, longest, std::max<Index>(layer.evaluation_tokens, 1), tokens));
+}
+
+template <class Base>
+ResolvedSpec resolve(const Registry<Base>& registry, const Spec& spec, const Registries& r,
+                     std::string label) {
+  Params params = registry.resolve(spec, r);
+  std::string canonical = canonical_text(registry.info(spec.name), params);
+  return {spec, std::move(canonical), std::move(label), std::move(params)};
+}
+
+double machine_memory() {
+  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
+}
+
+/// Multiply-adds a second of the product kernel here, measured for a few milliseconds.
+double measure_rate() {
+  using Clock = std::chrono::steady_clock;
+  const Matrix a = Matrix::Constant(128, 256, 0.5F);
+  const Matrix b = Matrix::Constant(256, 256, 0.25F);
+  Matrix y(128, 256);
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const auto start = Clock::now();
+    multiply_transposed(a, b, y);
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  return 128.0 * 256.0 * 256.0 / std::max(best, 1e-6);
+}
+
+/// Multiply-adds of a run without its calibration; a pass over a value counts as kPass.
+double run_work(const PlannedLayer& layer, std::size_t metrics) {
+  constexpr double kPass = 12;
+  const auto t = static_cast<double>(layer.evaluation_tokens);
+  const auto c = static_cast<double>(layer.info.in_features);
+  const auto o = static_cast<double>(layer.info.out_features);
+  const double values = 2 * t * c + 2 * o * c + t * o;
+  return t * c * o + kPass * values * (4 + 0.3 * static_cast<double>(metrics));
+}
+
+void check_problems(Plan& plan, const Registries& r) {
+  std::set<std::string> seen;
+  const auto tell = [&](const PlannedLayer& layer, const std::string& who, const std::string& why) {
+    const std::string text =
+        fmt::format("{} ({} channels), {}: {}", layer.kind, layer.info.in_features, who, why);
+    if (seen.insert(text).second) plan.problems.push_back(text);
+  };
+  for (const PlannedLayer& layer : plan.layers) {
+    for (const ResolvedSpec& m : plan.methods) {
+      try {
+        r.methods.make(m.spec, r)->check(layer.info.in_features, r);
+      } catch (const Error& e) {
+        tell(layer, m.label, e.what());
+      }
+    }
+    const auto check = [&](const std::vector<ResolvedSpec>& list, Role role) {
+      for (const ResolvedSpec& q : list) {
+        try {
+          r.quantizers.make(q.spec, r)->check(role, layer.info.in_features);
+        } catch (const Error& e) {
+          tell(layer, role == Role::activation ? "quantizer.activation" : "quantizer.weight", e.what());
+        }
+      }
+    };
+    check(plan.activations, Role::activation);
+    if (layer.info.out_features > 0) check(plan.weights, Role::weight);
+  }
+}
+
+/// Mean stored seconds a run of the same method takes here, scaled by the layer's work; 0 where none is
+/// known.
+class StoredTimes {
+ public:
+  explicit StoredTimes(const Store* store) {
+    if (store == nullptr) return;
+    for (const RunRecord& run : store->runs({.study = {}, .status = "finished", .method = {}, .layer = {}})) {
+      const auto it = run.values.find("time.run_s");
+      if (it == run.values.end() || !std::isfinite(it->second)) continue;
+      const double size = static_cast<double>(run.in_features) *
+                          static_cast<double>(run.calibration_tokens + run.evaluation_tokens);
+      if (size <= 0) continue;
+      Sum& s = sums_[run.method_text];
+      s.seconds += it->second;
+      s.size += size;
+    }
+  }
+  double estimate(const std::string& method, double size) const {
+    const auto it = sums_.find(method);
+    return it == sums_.end() ? 0 : it->second.seconds / it->second.size * size;
+  }
+
+ private:
+  struct Sum {
+    double seconds = 0;
+    double size = 0;
+  };
+  std::map<std::string, Sum> sums_;
+};
+
+void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOptions& options) {
+  const double limit = options.memory_limit > 0 ? options.memory_limit : 0.75 * machine_memory();
+  plan.jobs = std::max(1, options.threads);
+  for (const PlannedLayer& layer : plan.layers) {
+    Index longest = 0;
+    for (const PlannedRun& run : layer.runs) longest = std::max(longest, run.calibration_tokens);
+    const WorkingSet set = working_set(layer, longest);
+    if (set.fixed + set.each > limit)
+      throw Error(
+          fmt::format("layer {}: it needs {} for one run, more than the limit of {}; lower "
+                      "data.calibration_tokens and data.evaluation_tokens, or raise --memory",
+                      layer.info.name, human_bytes(set.fixed + set.each), human_bytes(limit)));
+    plan.jobs = std::min(plan.jobs, static_cast<int>(std::clamp((limit - set.fixed) / set.each, 1.0, 1e6)));
+  }
+  const StoredTimes times(store);
+  const double rate = measure_rate();
+  plan.seconds_from_store = plan.total > plan.stored;
+  for (const PlannedLayer& layer : plan.layers) {
+    Index longest = 0;
+    std::set<std::tuple<std::size_t, std::uint64_t, Index>> calibrated;
+    for (const PlannedRun& run : layer.runs) {
+      longest = std::max(longest, run.calibration_tokens);
+      if (run.stored) continue;
+      const ResolvedSpec& m = plan.methods[run.method];
+      const double size = static_cast<double>(layer.info.in_features) *
+                          static_cast<double>(run.calibration_tokens + layer.evaluation_tokens);
+      const double known = times.estimate(m.canonical, size);
+      if (known > 0) {
+        plan.seconds += known;
+        continue;
+      }
+      plan.seconds_from_store = false;
+      double work = run_work(layer, plan.metrics.size());
+      if (calibrated.emplace(run.method, run.seed, run.calibration_tokens).second)
+        work += r.methods.make(m.spec, r)->calibration_work(run.calibration_tokens, layer.info.in_features);
+      plan.seconds += work / rate;
+    }
+    const WorkingSet set = working_set(layer, longest);
+    plan.peak_bytes = std::max(plan.peak_bytes, set.fixed + plan.jobs * set.each);
+  }
+  plan.seconds /= std::max(1, options.threads);
+}
+
+}  // namespace
+
+std::size_t PlannedLayer::stored() const {
+  return static_cast<std::size_t>(std::ranges::count_if(runs, &PlannedRun::stored));
+}
+
+WorkingSet working_set(const PlannedLayer& layer, Index calibration_tokens) {
+  const auto c = static_cast<double>(layer.info.in_features);
+  const auto o = static_cast<double>(layer.info.out_features);
+  const auto t = static_cast<double>(layer.evaluation_tokens);
+  const auto k = static_cast<double>(calibration_tokens);
+  const auto all = static_cast<double>(layer.tokens_needed());
+  constexpr double kFloat = sizeof(float);
+  WorkingSet out;
+  // X, W and Y; the product's packed W; what a median copies.
+  out.fixed = kFloat * (all * c + 2 * o * c + t * o + t * std::max(c, o));
+  // While calibrating: two copies of the tokens and of W. Afterwards: X T, X̂, W T, Ŵ, packed Ŵ, Ŷ and a copy.
+  const double calibrating = 2 * k * c + o * c;
+  const double running = 2 * t * c + 3 * o * c + t * o + std::max(t * c, std::max(o * c, t * o));
+  out.each = kFloat * std::max(calibrating, running) + kFloat * (t * c + o * c);
+  return out;
+}
+
+std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRun& run) {
+  Hasher h;
+  h.add("run").add(std::uint64_t{OLAB_NUMERICS_VERSION}).add(layer.info.name).add(layer.tensor_hash);
+  h.add(static_cast<std::uint64_t>(run.calibration_tokens))
+      .add(static_cast<std::uint64_t>(layer.evaluation_begin));
+  h.add(static_cast<std::uint64_t>(layer.evaluation_tokens));
+  h.add(plan.methods[run.method].canonical).add(plan.activations[run.activation].canonical);
+  h.add(plan.weights[run.weight].canonical).add(run.seed);
+  return h.hex();
+}
+
+Plan make_plan(Study study, const Registries& r, const Store* store, const PlanOptions& options) {
+  Plan plan;
+  plan.recording = open_data(study, r, plan.recording_text);
+  for (const StudyMethod& m : study.methods) plan.methods.push_back(resolve(r.methods, m.spec, r, m.label));
+  for (const Spec& s : study.activations) plan.activations.push_back(resolve(r.quantizers, s, r, ""));
+  for (const Spec& s : study.weights) plan.weights.push_back(resolve(r.quantizers, s, r, ""));
+
+  std::vector<std::string> metric_texts = study.metrics;
+  for (const StudyView& view : study.views)
+    if (!view.is_table)
+      for (const std::string& m : r.charts.make(view.chart, r)->metrics()) metric_texts.push_back(m);
+  std::set<std::string> seen;
+  for (const std::string& text : metric_texts) {
+    ResolvedSpec m = resolve(r.metrics, parse_spec(text), r, text);
+    if (seen.insert(m.canonical).second) plan.metrics.push_back(std::move(m));
+  }
+  std::vector<std::string> metric_canonical;
+  for (const ResolvedSpec& m : plan.metrics) metric_canonical.push_back(m.canonical);
+
+  const std::vector<LayerInfo>& all = plan.recording->layers();
+  std::vector<std::string> names;
+  for (const LayerInfo& l : all) names.push_back(l.name);
+  for (const std::string& pattern : study.data.layers) {
+    if (std::ranges::none_of(names, [&](const std::string& n) { return glob_match(pattern, n); }))
+      throw Error(fmt::format(
+          "{}: data.layers: no layer of {} fits '{}'{}", study.source, plan.recording_text, pattern,
+          names.size() > 12
+              ? fmt::format("; it has {} layers, from {} to {}", names.size(), names.front(), names.back())
+              : suggestion(pattern, names)));
+  }
+  std::size_t position = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (std::ranges::none_of(study.data.layers,
+                             [&](const std::string& p) { return glob_match(p, all[i].name); }))
+      continue;
+    PlannedLayer layer;
+    layer.index = i;
+    layer.info = all[i];
+    layer.kind = layer_kind(all[i].name);
+    layer.tensor_hash = plan.recording->content_hash(i);
+    std::vector<Index> calibrations;
+    split_tokens(study.data, layer, calibrations);
+    for (std::size_t m = 0; m < plan.methods.size(); ++m) {
+      for (const Index calibration : calibrations) {
+        for (const std::uint64_t seed : study.seeds) {
+          for (std::size_t a = 0; a < plan.activations.size(); ++a) {
+            for (std::size_t w = 0; w < plan.weights.size(); ++w) {
+              PlannedRun run;
+              run.position = position++;
+              run.method = m;
+              run.activation = a;
+              run.weight = w;
+              run.seed = seed;
+              run.calibration_tokens = calibration;
+              run.key = run_key(plan, layer, run);
+              if (run.position % options.shards != options.shard) continue;
+              run.stored = store != nullptr && !options.force &&
+                           store->find_finished(run.key, metric_canonical).has_value();
+              layer.runs.push_back(std::move(run));
+            }
+          }
+        }
+      }
+    }
+    plan.total += layer.runs.size();
+    plan.stored += layer.stored();
+    plan.layers.push_back(std::move(layer));
+  }
+  plan.study = std::move(study);
+  check_problems(plan, r);
+  estimate(plan, r, store, options);
+  return plan;
+}
+
+std::string describe_plan(const Plan& plan) {
+  std::string out = fmt::format("study {}: {}\n", plan.study.name, plan.recording_text);
+  out += fmt::format("  {} layers × {} methods × {} seeds × {} activation × {} weight quantizers\n",
+                     plan.layers.size(), plan.methods.size(), plan.study.seeds.size(),
+                     plan.activations.size(), plan.weights.size());
+  out += fmt::format("  {} runs, {} stored already, {} to do\n", plan.total, plan.stored,
+                     plan.total - plan.stored);
+  out += fmt::format(
+      "  estimated time {} ({}), memory at most {} with {} concurrent runs\n", human_seconds(plan.seconds),
+      plan.seconds_from_store ? "from stored runs" : "from the size of the work and this machine's speed",
+      human_bytes(plan.peak_bytes), plan.jobs);
+  out += fmt::format("  metrics: ");
+  std::vector<std::string> names;
+  for (const ResolvedSpec& m : plan.metrics) names.push_back(m.label);
+  out += fmt::format("{}\n", fmt::join(names, ", "));
+  for (const PlannedLayer& layer : plan.layers)
+    out += fmt::format("  {:<40} {} × {} → {}  {} runs, {} stored\n", layer.info.name, layer.info.tokens,
+                       layer.info.in_features, layer.info.out_features, layer.runs.size(), layer.stored());
+  out += "  methods:\n";
+  for (const ResolvedSpec& m : plan.methods) out += fmt::format("    {}\n", m.canonical);
+  if (!plan.problems.empty()) {
+    out += fmt::format("  {} combinations will fail:\n", plan.problems.size());
+    for (const std::string& p : plan.problems) out += fmt::format("    {}\n", p);
+  }
+  return out;
+}
+
+}  // namespace olab

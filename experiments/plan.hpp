@@ -1,0 +1,99 @@
+// The plan of a study: its runs, grouped by layer, and what they will cost.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "datasets/recording.hpp"
+#include "experiments/study.hpp"
+#include "results/store.hpp"
+
+namespace olab {
+
+/// One run: a layer's tokens through one method and one pair of quantizers.
+struct PlannedRun {
+  std::size_t position = 0;  ///< in the study
+  std::size_t method = 0;    ///< index into Plan::methods
+  std::size_t activation = 0;
+  std::size_t weight = 0;
+  std::uint64_t seed = 0;
+  Index calibration_tokens = 0;
+  std::string key;
+  bool stored = false;  ///< finished, with all metrics of the study
+};
+
+/// The runs of one layer.
+struct PlannedLayer {
+  std::size_t index = 0;  ///< in the recording
+  LayerInfo info;
+  std::string kind;
+  std::string tensor_hash;
+  Index evaluation_begin = 0;
+  Index evaluation_tokens = 0;
+  std::vector<PlannedRun> runs;
+
+  Index tokens_needed() const { return evaluation_begin + evaluation_tokens; }
+  std::size_t stored() const;
+};
+
+/// A specification with its canonical text, resolved once.
+struct ResolvedSpec {
+  Spec spec;
+  std::string canonical;
+  std::string label;
+  Params params;
+};
+
+struct PlanOptions {
+  std::size_t shard = 0;  ///< this process takes runs with position % shards == shard
+  std::size_t shards = 1;
+  bool force = false;  ///< nothing counts as stored
+  int threads = 1;
+  double memory_limit = 0;  ///< bytes; 0: three quarters of the machine's memory
+};
+
+struct Plan {
+  Study study;
+  std::shared_ptr<const Recording> recording;
+  std::string recording_text;  ///< "profile llama2-7b" or a path
+  std::vector<ResolvedSpec> methods;
+  std::vector<ResolvedSpec> activations;
+  std::vector<ResolvedSpec> weights;
+  std::vector<ResolvedSpec> metrics;  ///< the study's and its charts', canonical, without doubles
+  std::vector<PlannedLayer> layers;
+  /// Runs that cannot work (a block size that does not divide the width): "layer, method: reason". They are
+  /// tried all the same and stored as failed.
+  std::vector<std::string> problems;
+
+  std::size_t total = 0;
+  std::size_t stored = 0;
+  double seconds = 0;     ///< estimate for what is not stored
+  double peak_bytes = 0;  ///< largest working set of the computation; kept by limiting concurrent runs
+  int jobs = 1;           ///< concurrent runs
+  bool seconds_from_store = false;  ///< the estimate rests on stored times of this machine
+};
+
+/// Opens the data, checks every name and size, and lists the runs. `store` may be null (nothing is stored
+/// then). Error on a layer pattern that fits nothing, too few tokens, weights that a study needs and the data
+/// lacks.
+Plan make_plan(Study study, const Registries& r, const Store* store, const PlanOptions& options);
+
+/// The identity of a run: 32 hexadecimal digits over everything that its numbers depend on.
+std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRun& run);
+
+/// Bytes that the runs of a layer need: `fixed` once, `each` for every concurrent run.
+struct WorkingSet {
+  double fixed = 0;
+  double each = 0;
+};
+WorkingSet working_set(const PlannedLayer& layer, Index calibration_tokens);
+
+/// What --dry-run prints.
+std::string describe_plan(const Plan& plan);
+
+}  // namespace olab

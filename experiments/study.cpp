@@ -1,0 +1,449 @@
+#include "experiments/study.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/text.hpp"
+#include "experiments/embedded.hpp"
+#include "experiments/overrides.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/quantizer.hpp"
+#include "metrics/common/metric.hpp"
+#include "results/chart.hpp"
+
+namespace olab {
+namespace {
+
+constexpr std::int64_t kMaxTokens = 1'000'000'000;
+constexpr std::int64_t kMaxWidth = 1'000'000;
+constexpr std::size_t kMaxExpansion = 100'000;
+
+/// One parameter with the values that it takes in a study.
+struct Axis {
+  std::string key;
+  std::string where;
+  std::vector<std::string> values;
+};
+
+/// Runs `body`; a SpecError gets the place of the key that it names (or `where`) in front.
+template <class Body>
+void with_place(const std::string& where, const std::vector<Axis>& axes, const Body& body) {
+  try {
+    body();
+  } catch (const SpecError& e) {
+    const auto it = std::ranges::find(axes, e.key(), &Axis::key);
+    throw Error(fmt::format("{}: {}", it == axes.end() || e.key().empty() ? where : it->where, e.what()));
+  }
+}
+
+std::string scalar_text(const ConfigNode& node, std::string_view what) {
+  return node.text(what);
+}
+
+std::string joined(const ConfigNode& list, const std::string& separator, std::string_view what) {
+  std::vector<std::string> parts;
+  for (const ConfigNode& item : list.items) parts.push_back(scalar_text(item, what));
+  return fmt::format("{}", fmt::join(parts, separator));
+}
+
+/// The values of one parameter: a scalar is one, a list is an axis, except where the parameter joins lists.
+Axis read_axis(const std::string& key, const ConfigNode& node, const ParamInfo* info) {
+  Axis out{key, node.where, {}};
+  const std::string what = fmt::format("'{}'", key);
+  if (!node.is_list()) {
+    out.values.push_back(scalar_text(node, what));
+    return out;
+  }
+  if (node.items.empty()) node.fail(fmt::format("{} is an empty list; give at least one value", what));
+  if (info != nullptr && !info->list_separator.empty()) {
+    const bool nested = std::ranges::any_of(node.items, [&](const ConfigNode& i) {
+      return i.is_list() || (i.is_scalar() && i.scalar.find(trim(info->list_separator)) != std::string::npos);
+    });
+    if (!nested) {
+      out.values.push_back(joined(node, info->list_separator, what));
+      return out;
+    }
+    for (const ConfigNode& item : node.items)
+      out.values.push_back(item.is_list() ? joined(item, info->list_separator, what)
+                                          : scalar_text(item, what));
+    return out;
+  }
+  for (const ConfigNode& item : node.items) {
+    const std::string value = scalar_text(item, what);
+    if (std::ranges::find(out.values, value) != out.values.end())
+      item.fail(fmt::format("{} lists '{}' twice", what, value));
+    out.values.push_back(value);
+  }
+  return out;
+}
+
+/// The product of axes over a base specification, first axis slowest.
+std::vector<Spec> expand(const std::string& name, const std::vector<Axis>& axes, const std::string& where) {
+  std::vector<Spec> out{Spec{name, {}}};
+  for (const Axis& axis : axes) {
+    std::vector<Spec> next;
+    for (const Spec& spec : out) {
+      for (const std::string& value : axis.values) {
+        Spec s = spec;
+        s.params.emplace_back(axis.key, value);
+        next.push_back(std::move(s));
+      }
+    }
+    out = std::move(next);
+    if (out.size() > kMaxExpansion)
+      throw Error(fmt::format("{}: the product of the axes has more than {} points", where, kMaxExpansion));
+  }
+  return out;
+}
+
+std::vector<Axis> read_axes(const ConfigNode& map, const Info& info, const std::set<std::string>& reserved) {
+  std::vector<Axis> out;
+  for (const auto& [key, value] : map.entries)
+    if (!reserved.contains(key)) out.push_back(read_axis(key, value, info.find(key)));
+  return out;
+}
+
+struct Entry {
+  std::string name;
+  std::string where;
+  std::vector<Axis> axes;
+  std::vector<Spec> specs;
+  std::string label;  // given in the study
+};
+
+std::string axis_label(const Entry& e, const Spec& spec) {
+  std::vector<std::string> parts;
+  for (const auto& [key, text] : spec.params) {
+    const auto it = std::ranges::find(e.axes, key, &Axis::key);
+    if (it != e.axes.end() && it->values.size() > 1) parts.push_back(key + "=" + text);
+  }
+  const std::string base = e.label.empty() ? e.name : e.label;
+  return parts.empty() ? base : fmt::format("{}({})", base, fmt::join(parts, ","));
+}
+
+Entry read_method(const ConfigNode& node, const Registries& r) {
+  Entry out;
+  out.where = node.where;
+  if (node.is_scalar()) {
+    const std::string text(trim(node.scalar));
+    with_place(out.where, {}, [&] {
+      Spec spec =
+          split_top_level(text, '|').size() > 1 ? Spec{"pipeline", {{"steps", text}}} : parse_spec(text);
+      out.name = r.methods.info(spec.name).name;
+      spec.name = out.name;
+      out.specs.push_back(std::move(spec));
+      (void)r.methods.canonical(out.specs.front(), r);
+    });
+    return out;
+  }
+  if (!node.is_map() || node.entries.size() != 1)
+    node.fail("a method is a name, or one name with its parameters: '- duquant: {block_size: [64, 128]}'");
+  const auto& [name, body] = node.entries.front();
+  out.where = body.where;
+  with_place(body.where, {}, [&] { out.name = r.methods.info(name).name; });
+  if (body.is_null()) {
+    out.specs.push_back(Spec{out.name, {}});
+    return out;
+  }
+  if (!body.is_map())
+    body.fail(fmt::format("the parameters of {} must be a map, for example {{alpha: 0.5}}", name));
+  if (const ConfigNode* label = body.find("label")) out.label = label->text("'label'");
+  out.axes = read_axes(body, r.methods.info(name), {"label"});
+  out.specs = expand(out.name, out.axes, body.where);
+  for (const Spec& spec : out.specs)
+    with_place(body.where, out.axes, [&] { (void)r.methods.canonical(spec, r); });
+  return out;
+}
+
+/// Names that tell methods apart: axes first; where that is not enough, all that differs from the defaults;
+/// then everything.
+std::vector<StudyMethod> label_methods(const std::vector<Entry>& entries, const Registries& r) {
+  std::vector<StudyMethod> out;
+  std::vector<std::array<std::string, 3>> names;
+  std::set<std::string> seen;
+  for (const Entry& e : entries) {
+    for (const Spec& spec : e.specs) {
+      const Info& info = r.methods.info(spec.name);
+      const Params params = r.methods.resolve(spec, r);
+      const std::string canonical = canonical_text(info, params);
+      if (!seen.insert(canonical).second) continue;  // two entries with one meaning are one method
+      // A pipeline is best named by what the user wrote.
+      const bool written =
+          spec.params.size() == 1 && !info.params.empty() && !info.params.front().list_separator.empty();
+      const std::string first = written && e.label.empty() ? spec.params.front().second : axis_label(e, spec);
+      out.push_back({spec, first});
+      names.push_back({first, short_text(info, params), canonical});
+    }
+  }
+  for (std::size_t level = 0; level + 1 < 3; ++level) {
+    std::map<std::string, int> count;
+    for (const StudyMethod& m : out) ++count[m.label];
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (count[out[i].label] > 1) out[i].label = names[i][level + 1];
+  }
+  return out;
+}
+
+std::vector<Spec> read_quantizer(const ConfigNode* node, Role role, const Registries& r,
+                                 std::vector<std::string>& axes_out) {
+  const std::string what = role == Role::activation ? "activation" : "weight";
+  std::string format = "integer";
+  if (node == nullptr) return {Spec{format, {{"bits", "16"}}}};
+  if (!node->is_map())
+    node->fail(fmt::format("quantizer.{} must be a map such as {{bits: 4, clip: 0.9}}", what));
+  if (const ConfigNode* f = node->find("format")) format = f->text("'format'");
+  std::vector<Axis> axes;
+  with_place(node->where, {}, [&] { axes = read_axes(*node, r.quantizers.info(format), {"format"}); });
+  for (const Axis& a : axes)
+    if (a.values.size() > 1) axes_out.push_back(what + "." + a.key);
+  std::vector<Spec> out = expand(format, axes, node->where);
+  for (const Spec& spec : out) with_place(node->where, axes, [&] { (void)r.quantizers.canonical(spec, r); });
+  return out;
+}
+
+StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
+  node.require_map("data", {"recording", "profile", "layers", "calibration_tokens", "evaluation_tokens",
+                            "evaluate_on_calibration", "tokens", "in_features", "out_features", "seed"});
+  StudyData out;
+  const ConfigNode* const recording = node.find("recording");
+  const ConfigNode* const profile = node.find("profile");
+  const bool has_recording = recording != nullptr && !recording->is_null();
+  const bool has_profile = profile != nullptr && !profile->is_null();
+  if (has_recording == has_profile)
+    node.fail(has_recording
+                  ? "give either a recording or a profile, not both"
+                  : "no data: set data.recording=PATH (a recording) or data.profile=NAME (a generated one)");
+  if (has_recording) {
+    out.recording = recording->text("'recording'");
+    // A path in a file is relative to that file; one on the command line to the current folder.
+    const std::filesystem::path path(out.recording);
+    if (!recording->where.starts_with("override") && path.is_relative() && !base.empty() &&
+        !std::filesystem::exists(path))
+      out.recording = (base / path).string();
+    for (const char* key : {"tokens", "in_features", "out_features", "seed"})
+      if (const ConfigNode* n = node.find(key))
+        n->fail(fmt::format("'{}' is for generated data (data.profile); a recording has its own", key));
+  } else {
+    out.profile = profile->text("'profile'");
+  }
+  if (const ConfigNode* n = node.find("layers")) out.layers = n->texts("'layers'");
+  if (out.layers.empty()) node.at("layers").fail("'layers' is empty; \"*\" means all");
+  if (const ConfigNode* n = node.find("calibration_tokens")) {
+    if (n->is_list()) {
+      for (const ConfigNode& item : n->items)
+        out.calibration_tokens.push_back(item.integer("'calibration_tokens'", 1, kMaxTokens));
+    } else {
+      out.calibration_tokens.push_back(n->integer("'calibration_tokens'", 1, kMaxTokens));
+    }
+  }
+  const auto integer = [&](const char* key, std::int64_t low, std::int64_t high, Index& field) {
+    if (const ConfigNode* n = node.find(key)) field = n->integer(fmt::format("'{}'", key), low, high);
+  };
+  integer("evaluation_tokens", 1, kMaxTokens, out.evaluation_tokens);
+  integer("tokens", 1, kMaxTokens, out.tokens);
+  integer("in_features", 1, kMaxWidth, out.in_features);
+  integer("out_features", 1, kMaxWidth, out.out_features);
+  if (const ConfigNode* n = node.find("seed"))
+    out.seed = static_cast<std::uint64_t>(n->integer("'data.seed'", 0, INT64_MAX));
+  if (const ConfigNode* n = node.find("evaluate_on_calibration"))
+    out.evaluate_on_calibration = n->boolean("'evaluate_on_calibration'");
+  if (out.evaluate_on_calibration && out.evaluation_tokens != 0)
+    node.at("evaluation_tokens")
+        .fail("'evaluation_tokens' has no meaning with evaluate_on_calibration: true");
+  return out;
+}
+
+StudyView read_view(const ConfigNode& node, const Registries& r) {
+  if (!node.is_map() || node.entries.size() != 1)
+    node.fail("a view is '- table: {...}' or '- chart: {kind: ..., ...}'");
+  const auto& [kind, body] = node.entries.front();
+  StudyView out;
+  out.where = body.where;
+  if (kind == "table") {
+    out.is_table = true;
+    if (body.is_null()) return out;
+    body.require_map("a table", {"rows", "columns", "value", "title"});
+    const auto text = [&](const char* key, std::string& field) {
+      const ConfigNode* n = body.find(key);
+      if (n == nullptr) return;
+      field =
+          n->is_list() ? fmt::format("{}", fmt::join(n->texts(key), ",")) : n->text(fmt::format("'{}'", key));
+    };
+    text("rows", out.table.rows);
+    text("columns", out.table.columns);
+    text("value", out.table.value);
+    text("title", out.table.title);
+    return out;
+  }
+  if (kind != "chart") {
+    const std::vector<std::string> known{"table", "chart"};
+    body.fail(fmt::format("no view is called '{}'{}", kind, suggestion(kind, known)));
+  }
+  if (!body.is_map()) body.fail("a chart must be a map with a 'kind'");
+  const ConfigNode& name = body.at("kind");
+  std::vector<Axis> axes;
+  with_place(name.where, {}, [&] {
+    const Info& info = r.charts.info(name.text("'kind'"));
+    out.chart.name = info.name;
+    for (const auto& [key, value] : body.entries) {
+      if (key == "kind") continue;
+      // A chart has no axes: a list of stages or layers is one value.
+      axes.push_back(
+          {key,
+           value.where,
+           {value.is_list() ? fmt::format("{}", fmt::join(value.texts(key), ",")) : value.text(key)}});
+      out.chart.params.emplace_back(key, axes.back().values.front());
+    }
+  });
+  with_place(body.where, axes, [&] { (void)r.charts.canonical(out.chart, r); });
+  return out;
+}
+
+std::vector<std::uint64_t> read_seeds(const ConfigNode& root) {
+  std::vector<std::uint64_t> out;
+  const ConfigNode* const seed = root.find("seed");
+  if (seed == nullptr) {
+    out.push_back(0);
+  } else if (seed->is_list()) {
+    for (const ConfigNode& item : seed->items)
+      out.push_back(static_cast<std::uint64_t>(item.integer("'seed'", 0, INT64_MAX - 100'000)));
+    if (out.empty()) seed->fail("'seed' is an empty list");
+  } else {
+    out.push_back(static_cast<std::uint64_t>(seed->integer("'seed'", 0, INT64_MAX - 100'000)));
+  }
+  if (const ConfigNode* repeats = root.find("repeats")) {
+    const auto n = static_cast<std::uint64_t>(repeats->integer("'repeats'", 1, 10'000));
+    if (n > 1 && out.size() > 1) repeats->fail("give either a list of seeds or 'repeats', not both");
+    for (std::uint64_t i = 1; i < n; ++i) out.push_back(out.front() + i);
+  }
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (std::find(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(i), out[i]) !=
+        out.begin() + static_cast<std::ptrdiff_t>(i))
+      seed->fail(fmt::format("the seed {} stands twice", out[i]));
+  return out;
+}
+
+/// `glob(had*)` in a list of names stands for the registered names that fit.
+template <class Base>
+std::vector<std::string> expand_glob(const ConfigNode& node, const Registry<Base>& registry) {
+  const std::string text(trim(node.text(registry.kind())));
+  if (!text.starts_with("glob(") || text.back() != ')') return {text};
+  const std::string pattern(trim(std::string_view(text).substr(5, text.size() - 6)));
+  std::vector<std::string> out;
+  for (const std::string& name : registry.names())
+    if (glob_match(pattern, name)) out.push_back(name);
+  if (out.empty()) node.fail(fmt::format("no {} fits '{}'", registry.kind(), pattern));
+  return out;
+}
+
+std::vector<std::string> read_metrics(const ConfigNode* node, const Registries& r) {
+  std::vector<std::string> out;
+  if (node == nullptr) {
+    for (const std::string& name : r.metrics.names())
+      if (r.metrics.info(name).note("series").empty()) out.push_back(name);
+    return out;
+  }
+  const auto add = [&](const ConfigNode& item) {
+    for (const std::string& text : expand_glob(item, r.metrics)) {
+      with_place(item.where, {}, [&] { (void)r.metrics.canonical(text, r); });
+      out.push_back(text);
+    }
+  };
+  if (node->is_list()) {
+    for (const ConfigNode& item : node->items) add(item);
+  } else {
+    add(*node);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> study_names() {
+  std::vector<std::string> out;
+  for (const auto& [name, text] : shipped_studies()) out.emplace_back(name);
+  std::ranges::sort(out);
+  return out;
+}
+
+std::string shipped_study(const std::string& name) {
+  for (const auto& [stem, text] : shipped_studies())
+    if (stem == name) return std::string(text);
+  const std::vector<std::string> names = study_names();
+  throw Error(fmt::format("no file and no shipped study is called '{}'{}", name, suggestion(name, names)));
+}
+
+Study load_study(const std::string& name_or_file, std::span<const std::string> overrides,
+                 const Registries& r) {
+  const std::filesystem::path path(name_or_file);
+  if (std::filesystem::exists(path))
+    return parse_study(read_text_file(path, "study"), name_or_file, overrides, r);
+  if (path.has_parent_path() || path.extension() == ".yaml" || path.extension() == ".yml") {
+    const std::vector<std::string> names = study_names();
+    throw Error(
+        fmt::format("study {}: no such file; shipped studies: {}", name_or_file, fmt::join(names, ", ")));
+  }
+  return parse_study(shipped_study(name_or_file), name_or_file + ".yaml", overrides, r);
+}
+
+Study parse_study(std::string_view text, const std::string& source, std::span<const std::string> overrides,
+                  const Registries& r) {
+  ConfigNode root = parse_yaml(text, source);
+  if (root.is_null()) throw Error(fmt::format("{}: the study is empty", source));
+  apply_overrides(root, overrides);
+  root.require_map("a study", {"study", "description", "seed", "repeats", "data", "quantizer", "methods",
+                               "metrics", "views"});
+  Study out;
+  out.source = source;
+  out.name = root.at("study").text("'study'");
+  if (out.name.empty() || out.name.find_first_of("/\\ \t\n\"'") != std::string::npos ||
+      out.name.starts_with('.'))
+    root.at("study").fail("the name of a study makes file names: letters, digits, '-' and '_' only");
+  if (const ConfigNode* n = root.find("description")) out.description = n->text("'description'");
+  out.seeds = read_seeds(root);
+  out.data = read_data(root.at("data"), std::filesystem::path(source).parent_path());
+  const ConfigNode* const quantizer = root.find("quantizer");
+  if (quantizer != nullptr) quantizer->require_map("quantizer", {"activation", "weight"});
+  out.activations = read_quantizer(quantizer == nullptr ? nullptr : quantizer->find("activation"),
+                                   Role::activation, r, out.quantizer_axes);
+  out.weights = read_quantizer(quantizer == nullptr ? nullptr : quantizer->find("weight"), Role::weight, r,
+                               out.quantizer_axes);
+  const ConfigNode& methods = root.at("methods");
+  std::vector<Entry> entries;
+  if (methods.is_list()) {
+    for (const ConfigNode& item : methods.items) {
+      if (item.is_scalar() && trim(item.scalar).starts_with("glob(")) {
+        for (const std::string& name : expand_glob(item, r.methods)) {
+          ConfigNode one = item;
+          one.scalar = name;
+          entries.push_back(read_method(one, r));
+        }
+      } else {
+        entries.push_back(read_method(item, r));
+      }
+    }
+  } else {
+    entries.push_back(read_method(methods, r));
+  }
+  if (entries.empty()) methods.fail("'methods' is empty; see `olab list methods`");
+  out.methods = label_methods(entries, r);
+  out.metrics = read_metrics(root.find("metrics"), r);
+  if (const ConfigNode* views = root.find("views")) {
+    views->require_list("'views'");
+    for (const ConfigNode& item : views->items) out.views.push_back(read_view(item, r));
+  }
+  if (out.views.empty()) {
+    StudyView table;
+    table.is_table = true;
+    table.where = source;
+    out.views.push_back(table);
+  }
+  out.text = to_yaml(root);
+  return out;
+}
+
+}  // namespace olab

@@ -1,0 +1,78 @@
+// A study: what to run, as read from YAML.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/config.hpp"
+#include "core/registries.hpp"
+#include "results/table.hpp"
+
+namespace olab {
+
+/// Where layers come from and how tokens are split.
+struct StudyData {
+  std::string recording;                 ///< path; exactly one of recording and profile is set
+  std::string profile;                   ///< shipped name or path of a profile
+  std::vector<std::string> layers{"*"};  ///< globs
+  /// Calibration takes the first tokens; several values are an axis. Empty: half of the recording.
+  std::vector<Index> calibration_tokens;
+  /// Evaluation takes the tokens that follow the longest calibration; 0: all that are left.
+  Index evaluation_tokens = 0;
+  /// Evaluate on the calibration tokens themselves; for recordings of a single token.
+  bool evaluate_on_calibration = false;
+  // Generated recordings only:
+  Index tokens = 0;  ///< 0: calibration + evaluation, or 2048
+  Index in_features = 0;
+  Index out_features = 0;
+  std::uint64_t seed = 0;
+};
+
+/// A method of a study with one value for every parameter.
+struct StudyMethod {
+  Spec spec;
+  std::string label;  ///< how tables and charts call it; unique within the study
+};
+
+/// A table or a chart that the study ends with.
+struct StudyView {
+  bool is_table = false;
+  TableSpec table;
+  Spec chart;
+  std::string where;
+};
+
+struct Study {
+  std::string name;
+  std::string description;
+  StudyData data;
+  std::vector<std::uint64_t> seeds;
+  std::vector<Spec> activations;  ///< quantizers of activations: the product of the axes
+  std::vector<Spec> weights;
+  std::vector<StudyMethod> methods;
+  std::vector<std::string> metrics;  ///< specifications; the charts' own are added by the plan
+  std::vector<StudyView> views;
+  std::vector<std::string> quantizer_axes;  ///< "activation.bits", … with more than one value
+  std::string text;                         ///< after overrides, as YAML
+  std::string source;                       ///< file, or shipped name
+};
+
+/// The shipped studies' names, sorted, and the text of one of them.
+std::vector<std::string> study_names();
+std::string shipped_study(const std::string& name);
+
+/// Reads a study from a file or by a shipped name, applies overrides, and checks every key, name and value.
+/// Error with file, line and the nearest valid name.
+Study load_study(const std::string& name_or_file, std::span<const std::string> overrides,
+                 const Registries& r);
+
+/// The same from text; `source` stands in messages.
+Study parse_study(std::string_view text, const std::string& source, std::span<const std::string> overrides,
+                  const Registries& r);
+
+}  // namespace olab
