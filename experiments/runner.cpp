@@ -149,8 +149,8 @@ class LayerWork {
     double metric_seconds = 0;
   };
 
-  Eigen::Block<const Matrix> evaluation() const {
-    return std::as_const(data_.x).middleRows(layer_.evaluation_begin, layer_.evaluation_tokens);
+  ConstMatrixRef evaluation() const {
+    return data_.x.middleRows(layer_.evaluation_begin, layer_.evaluation_tokens);
   }
 
   /// Numbers of the untouched layer; computed once for each block size.

@@ -1,0 +1,17 @@
+# Without gnuplot the numbers are kept, the message says what to install, and a later start draws.
+. "$OLAB_SOURCE_DIR/tests/end_to_end/lib.sh"
+write_study
+mkdir bare
+real_path=$PATH
+PATH=$folder/bare run 0 run study.yaml
+PATH=$real_path
+says "$err" "gnuplot-nox"
+says "$out" "duquant"
+[ -s results/output/olab.db ] || fail "no database"
+[ -s results/output/small/report.html ] || fail "no report"
+ls results/output/small/charts/*.gp >/dev/null 2>&1 || fail "the script is not there"
+if command -v gnuplot >/dev/null; then
+  run 0 run study.yaml
+  ls results/output/small/charts/*.svg >/dev/null 2>&1 || fail "the later start did not draw"
+fi
+finish
