@@ -39,9 +39,10 @@ class Recording {
   Recording& operator=(const Recording&) = delete;
   virtual ~Recording();
 
-  virtual const std::vector<LayerInfo>& layers() const = 0;  ///< in model order
+  /// In model order, see in_model_order().
+  virtual const std::vector<LayerInfo>& layers() const = 0;
   /// Layer `index` with its first `tokens` tokens (0: all). Error with file, tensor and index on NaN or
-  /// infinity, on truncation, or where X and W do not match.
+  /// infinity, on truncation, where X and W do not match, where X has no tokens or fewer than asked for.
   virtual Layer load(std::size_t index, Index tokens) const = 0;
   /// 32 hexadecimal digits that change whenever a byte of the layer's tensors, a shape or a dtype changes.
   /// Independent of the layer's name and of the file's name.
@@ -63,21 +64,32 @@ class Reader {
 };
 
 /// Opens `path` with the reader that recognises it. Error where the path does not exist (with the nearest
-/// name in its folder) or no reader knows it (with what the readers know).
+/// name in its folder), no reader knows it (with what the readers know) or several do.
 std::unique_ptr<Recording> open_recording(const std::filesystem::path& path, const Registries& registries);
 
 /// The last part of a layer's name: "model.layers.1.mlp.down_proj" → "down_proj".
 std::string layer_kind(std::string_view layer_name);
 
-/// Writes a recording layer by layer: a folder with manifest.json and one safetensors file a layer. Nothing
-/// is visible under its final name before it is whole.
+/// Whether layer `a` comes before layer `b` in a model: by the numbers in the names as numbers (layer 2
+/// before layer 10), within a block in the order q, k, v, o, gate, up, fc1, down, fc2 where the last parts of
+/// the names say so, else by name; the numbered parts of a block (experts) after its other layers, lm_head at
+/// the end. A strict total order of names.
+bool in_model_order(std::string_view a, std::string_view b);
+
+/// Writes a recording layer by layer: a folder with manifest.json (datasets/manifest.hpp has its layout) and
+/// one safetensors file a layer, "000.safetensors" and so on, with the tensors "x" and "weight". No file is
+/// visible under its final name before it is whole; without finish() the destructor removes what was written.
 class RecordingWriter {
  public:
-  /// `dtype`: "F32", "F16" or "BF16" for X and W. Error where the folder exists and is not empty.
+  /// `dtype`: "F32", "F16" or "BF16" for X and W. `facts`: "model" and "source" get their own places in the
+  /// manifest, all others become its provenance; a reader gives them all back. Error where the folder exists
+  /// and is not empty, or cannot be made.
   RecordingWriter(std::filesystem::path folder, std::string dtype, std::map<std::string, std::string> facts);
   RecordingWriter(const RecordingWriter&) = delete;
   RecordingWriter& operator=(const RecordingWriter&) = delete;
   ~RecordingWriter();
+  /// Error where X has no tokens, a value is not finite or does not fit the dtype, X and W do not match, or a
+  /// layer of that name was added before.
   void add(const Layer& layer);
   /// Writes manifest.json; without it the folder is no recording.
   void finish();

@@ -10,10 +10,11 @@
 namespace olab {
 
 /// Which runs' field makes the rows, which the columns, which value fills the cells.
-/// Fields: method (the label), layer, layer_kind, seed, activation, weight, status, recording, or the name of
-/// a parameter ("block_size", "activation.bits"). Several fields join with ",": "method,block_size".
+/// Fields: method (the label), method_name, method_text, layer, layer_kind, seed, activation, weight, status,
+/// recording, the other columns of `export_runs` (id, key, in_features, commit, host, …), or the name of a
+/// parameter ("block_size", "activation.bits"). Several fields join with ",": "method,block_size".
 struct TableSpec {
-  std::string rows = "method";
+  std::string rows = "method";         ///< as columns
   std::string columns = "layer_kind";  ///< "" or "none": one column
   std::string value = "output.nmse";
   std::string title;
@@ -38,24 +39,38 @@ struct Table {
   std::vector<std::vector<Cell>> cells;  ///< [row][column]
 };
 
-/// The field of a run as a text ("" where it has none).
+/// The field of a run as a text ("" where it has none). A parameter that is named like a field is found as
+/// "param.<name>".
 std::string run_field(const RunRecord& run, const std::string& field);
 
-/// Error where a field or the value exists in none of the runs (with the nearest name that does).
+/// Finished and failed runs only: what still runs or was interrupted has nothing to show. A run that lacks a
+/// field has "-" for it. Error where a field exists in none of the runs, or the value in none of the finished
+/// ones (with the nearest name that does). Without runs the table is empty; where all failed, its cells say
+/// so.
 Table make_table(std::span<const RunRecord> runs, const TableSpec& spec);
 
 enum class Format { text, csv, json, markdown, latex };
-/// Error with the known names on any other.
+/// "text", "csv", "json", "md" or "markdown", "latex"; Error with the known names on any other.
 Format parse_format(const std::string& name);
 
-/// Text, Markdown and LaTeX: mean ± sd to four significant digits; CSV and JSON: all digits. The best cell of
-/// a column is marked in text, Markdown and LaTeX where `better` is "lower" or "higher".
+// All formats: UTF-8, lines end with "\n". Text, Markdown and LaTeX show four significant digits (whole
+// numbers below a million in full); CSV and JSON have all digits that are needed to read the same double
+// back. CSV quotes as RFC 4180 does, with its header in the first line. JSON has no NaN and no infinities:
+// they are the texts "nan", "inf" and "-inf" there (and in CSV); null (an empty CSV field) stands where there
+// is no number at all. LaTeX is one tabular for booktabs.
+
+/// Text, Markdown and LaTeX: mean ± sd, the number of failed runs beside it. The best mean of a column is
+/// marked (text: *, others: bold) where `better` is "lower" or "higher" and at least two cells of it have
+/// numbers. Error on a `better` that is neither these nor "none" or "". CSV: one cell a line, tidy. JSON: an
+/// object with the same cells as a list.
 std::string render_table(const Table& table, Format format, const std::string& better = "none");
 
-/// Every run a row, every value a column.
+/// Every run a row, every value a column. CSV and JSON (an array of flat objects, all with the same keys):
+/// all fields, then parameters (texts), then values. Text, Markdown and LaTeX are for reading: they leave out
+/// what is in the label or long (parameters, hashes, canonical texts, provenance).
 std::string export_runs(std::span<const RunRecord> runs, Format format);
 
-/// Two runs side by side: parameters that differ, then every value with difference and ratio.
+/// Two runs side by side: parameters that differ, then every value with difference (b - a) and ratio (b / a).
 std::string compare_runs(const RunRecord& a, const RunRecord& b, Format format);
 
 }  // namespace olab

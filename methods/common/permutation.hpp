@@ -1,6 +1,8 @@
 // Strategies that order channels before a block rotation.
 #pragma once
 
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/matrix.hpp"
@@ -22,5 +24,11 @@ class PermutationStrategy {
   virtual std::vector<Index> order(const ConstMatrixRef& x, Index block_size, RandomStream random,
                                    const StopFlag* stop) const = 0;
 };
+
+/// Channels by value, largest first; equal values keep their order.
+std::vector<Index> descending(const ConstVectorRef& values);
+
+/// "none", or the canonical text of a registered strategy; SpecError with the nearest name otherwise.
+std::string normalize_permutation(std::string_view text, const Registries& registries);
 
 }  // namespace olab

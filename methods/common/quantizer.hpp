@@ -20,11 +20,12 @@ class Quantizer {
   virtual ~Quantizer();
 
   /// Throws Error where the settings do not fit the role or width (a group size that does not divide it).
+  /// quantize and bits_per_value check the same.
   virtual void check(Role role, Index channels) const = 0;
   /// True where it changes nothing (16 bits).
   virtual bool is_identity() const = 0;
-  /// out ← representable values of in; same shape, may be the same matrix. Returns how many values lay beyond
-  /// the grid's ends and were clipped to them.
+  /// out ← representable values of in (finite); same shape, may be the same matrix. Returns how many values
+  /// lay beyond the grid's ends and were clipped to them. The same bits for any number of threads.
   virtual Index quantize(Role role, const ConstMatrixRef& in, MatrixRef out) const = 0;
   /// Stored bits for each value, scales and zero points included (fp16 scale, zero point of `bits` bits).
   virtual double bits_per_value(Role role, Index rows, Index channels) const = 0;

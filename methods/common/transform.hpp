@@ -49,7 +49,11 @@ class Chain {
 
   void apply_to_activations(MatrixRef x) const;
   void apply_to_weights(MatrixRef w) const;
-  Cost online_cost() const;  ///< the sum; foldable parts count nothing
+  /// The sum. A foldable part counts nothing while everything in front of it folds as well: behind an online
+  /// transform there is no layer to merge it into. Foldable as a whole where every part folds.
+  Cost online_cost() const;
+  /// Tensors "0.channel_scale.scale", "1.block_rotation.rotation", "2.permutation.order", …: position in the
+  /// chain, kind, tensor.
   void save(TensorSink& sink) const;
 
  private:
@@ -57,19 +61,25 @@ class Chain {
 };
 
 /// x_j ← x_j / s_j, w_j ← w_j · s_j for every channel j. Foldable into the layer in front. Error on a scale
-/// that is not finite and positive.
+/// that is not finite and positive. Cost: one multiply-add a channel. Saves "scale" (1 × channels).
 std::shared_ptr<const Transform> make_channel_scale(Vector scale);
 
-/// Channel j of the result is channel order[j] of the input. Error where `order` is no permutation.
+/// Channel j of the result is channel order[j] of the input. Error where `order` is no permutation. Cost:
+/// bytes only (a gather). Saves "order" (channels).
 std::shared_ptr<const Transform> make_permutation(std::vector<Index> order);
 
 /// Block diagonal rotation: `rotations` holds one b × b orthogonal matrix for all blocks, or one per block.
-/// Error where b does not divide `channels` or a matrix is not orthogonal (max |RᵀR − I| > 1e-3).
+/// Error where b does not divide `channels` or a matrix is not orthogonal (max |RᵀR − I| > 1e-3). Cost: b
+/// multiply-adds a channel. Saves "rotation" (matrices · b × b, one below the other).
 std::shared_ptr<const Transform> make_block_rotation(Index channels, std::vector<Matrix> rotations);
 
 /// Block diagonal normalised Hadamard matrix of order `block` (block = channels: one full transform), after
-/// random signs (1 × channels of ±1; empty: none). Error where no Hadamard matrix of that order is available
-/// or block does not divide channels.
+/// random signs (1 × channels of ±1; empty: none): x ← (x ∘ signs) · blockdiag(H). For a power of two H is
+/// Sylvester's, which is symmetric; other orders m · 2^k are H_m ⊗ Sylvester(2^k) with H_m from Paley's
+/// constructions I or II over a prime field. Error where none of these has that order (the message lists the
+/// block sizes of this width that have one), where block does not divide channels, or on a sign other than
+/// ±1. Cost: log2(2^k) additions a channel, and m more where m > 1. Saves "block" (one integer), "signs"
+/// where there are any, and "core" (m × m of ±1) where m > 1.
 std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vector signs);
 
 /// Throws Error where `block` does not divide `channels`; the message lists the block sizes that do.

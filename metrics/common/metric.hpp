@@ -31,9 +31,9 @@ bool is_weight_stage(Stage stage);
 /// not to be used from two threads at once.
 class Observation {
  public:
-  /// `reference`: what the matrix should have been (quantized: the transformed matrix; output: X Wᵀ); absent
-  /// at the stages where there is nothing to compare. `clipped`: how many values the quantizer clipped, or <
-  /// 0.
+  /// `reference`: what the matrix should have been (quantized: the transformed matrix; output: X Wᵀ), of the
+  /// same shape; absent at the stages where there is nothing to compare. `clipped`: how many values the
+  /// quantizer clipped, or < 0.
   Observation(Stage stage, ConstMatrixRef x, std::optional<ConstMatrixRef> reference, Index block_size,
               Index clipped);
 
@@ -46,10 +46,11 @@ class Observation {
   Index clipped() const { return clipped_; }
 
   const Moments& moments() const;        ///< over all entries
-  const ErrorSums& errors() const;       ///< against the reference; only where has_reference()
+  const ErrorSums& errors() const;       ///< against the reference; empty sums where there is none
   const Vector& channel_absmax() const;  ///< 1 × columns
   const Vector& token_absmax() const;    ///< 1 × rows
-  double abs_median() const;             ///< median of |x| over all entries
+  const std::vector<double>& channel_abs_mean() const;  ///< mean_t |x_tj| of every column
+  double abs_median() const;                            ///< median of |x| over all entries
 
  private:
   Stage stage_;
@@ -61,6 +62,7 @@ class Observation {
   mutable std::optional<ErrorSums> errors_;
   mutable std::optional<Vector> channel_absmax_;
   mutable std::optional<Vector> token_absmax_;
+  mutable std::optional<std::vector<double>> channel_abs_mean_;
   mutable std::optional<double> abs_median_;
 };
 
@@ -77,7 +79,9 @@ class MetricSink {
 
 /// A family of numbers. Its Info carries notes: "definition" (the formula, printed beside the number),
 /// "unit", "better" (lower | higher | none), and "values" (the names that it emits, blank-separated, where
-/// they are not just the metric's own name).
+/// they are not just the metric's own name). A metric that emits series instead of numbers carries the note
+/// "series" = "true". Parameters never change the names; who stores them has to tell kurtosis(axis=token)
+/// from kurtosis.
 class Metric {
  public:
   Metric() = default;

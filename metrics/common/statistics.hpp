@@ -1,9 +1,14 @@
 // Fused statistics in double: one pass over a matrix for many metrics.
 #pragma once
 
+#include <vector>
+
 #include "core/matrix.hpp"
 
 namespace olab {
+
+// All sums are taken row by row, in a fixed order. One thread: a pass is bound by memory, and runs are
+// parallel.
 
 /// Population moments over all entries of a matrix.
 struct Moments {
@@ -19,21 +24,40 @@ struct Moments {
   double kurtosis() const;
 };
 
-/// Two passes (mean first), so that a large mean costs no digits. Zero for an empty matrix.
+/// Two passes (mean first), so that a large mean costs no digits. Zero for an empty matrix; a NaN in the
+/// matrix makes every field but the count NaN.
 Moments compute_moments(const ConstMatrixRef& x);
+
+/// ‖error‖² / ‖signal‖² from the two sums: 0 at zero error whatever the signal, infinite where only the
+/// signal is zero.
+double relative_error(double error, double signal);
 
 /// Sums over all entries of a matrix against its reference.
 struct ErrorSums {
   Index count = 0;
+  Index rows = 0;
   double error = 0;      ///< Σ (x - r)²
   double signal = 0;     ///< Σ r²
   double estimate = 0;   ///< Σ x²
   double product = 0;    ///< Σ x r
-  double max_error = 0;  ///< max |x - r|
+  double max_error = 0;  ///< max |x - r|; NaN where a difference is
+  /// Σ over rows of relative_error(error of the row, signal of the row): a few massive tokens dominate
+  /// `signal` but not this.
+  double row_relative = 0;
 };
+/// Both have the same shape.
 ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& reference);
 
-/// Median of |x| over all entries (exact; even counts: mean of the two middle values).
+/// Median of |x| over all entries (exact; even counts: mean of the two middle values). NaN for an empty
+/// matrix and where an entry is NaN. Takes 0.8 MB besides the matrix.
 double median_of_abs(const ConstMatrixRef& x);
+
+/// mean_t |x_tj| of every channel j (PeRQ's score of a channel); zero for a matrix without rows.
+std::vector<double> channel_abs_mean(const ConstMatrixRef& x);
+
+/// Mean over rows (one kurtosis for each token) or over columns (one for each channel) of Pearson's kurtosis.
+/// Constant rows and columns have no kurtosis and are left out; NaN where all of them are.
+double mean_row_kurtosis(const ConstMatrixRef& x);
+double mean_column_kurtosis(const ConstMatrixRef& x);
 
 }  // namespace olab

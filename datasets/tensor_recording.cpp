@@ -1,0 +1,138 @@
+#include "datasets/tensor_recording.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cstdint>
+
+#include "core/error.hpp"
+#include "core/hash.hpp"
+
+namespace olab {
+namespace {
+
+std::string describe(const TensorPart& part) {
+  std::string out = fmt::format("{}: tensor '{}'", part.source, part.info.name);
+  if (part.slice >= 0) out += fmt::format(", layer {}", part.slice);
+  return out;
+}
+
+// The file of a part, still with the tensor that was there when the recording was opened.
+std::shared_ptr<const TensorFile> reopen(const TensorPart& part) {
+  std::shared_ptr<const TensorFile> file = part.open();
+  const TensorInfo& now = file->at(part.info.name);
+  if (now.shape != part.info.shape || now.dtype_text != part.info.dtype_text ||
+      now.fortran != part.info.fortran)
+    throw Error(fmt::format(
+        "{}: it was {} {} when the recording was opened and is {} {} now; open the recording again",
+        describe(part), part.info.dtype_text, shape_text(part.info.shape), now.dtype_text,
+        shape_text(now.shape)));
+  return file;
+}
+
+Matrix read(const TensorPart& part, Index row_limit) {
+  const auto file = reopen(part);
+  Matrix out = part.slice >= 0 ? file->read_slice(part.info.name, part.slice, row_limit)
+                               : file->read_matrix(part.info.name, row_limit);
+  if (part.scale) out *= *part.scale;
+  check_finite(out, describe(part));
+  return out;
+}
+
+void add_hash(Hasher& hasher, const TensorPart& part) {
+  const auto file = reopen(part);
+  hasher.add(part.slice >= 0 ? file->content_hash(part.info.name, part.slice)
+                             : file->content_hash(part.info.name));
+  hasher.add(part.scale ? std::uint64_t{std::bit_cast<std::uint32_t>(*part.scale)} : std::uint64_t{1} << 32U);
+}
+
+}  // namespace
+
+TensorPart part_of(const std::shared_ptr<const TensorFile>& file, std::string_view tensor) {
+  TensorPart part;
+  part.open = [file] { return file; };
+  part.source = file->source();
+  part.info = file->at(tensor);
+  return part;
+}
+
+TensorRecording::TensorRecording(std::string source, std::vector<LayerParts> layers,
+                                 std::map<std::string, std::string> facts)
+    : parts_(std::move(layers)), facts_(std::move(facts)) {
+  if (parts_.empty()) throw Error(fmt::format("{}: there are no layers in this recording", source));
+  std::ranges::sort(parts_,
+                    [](const LayerParts& a, const LayerParts& b) { return in_model_order(a.name, b.name); });
+  for (const LayerParts& layer : parts_) {
+    if (!infos_.empty() && infos_.back().name == layer.name)
+      throw Error(fmt::format("{}: two layers are named '{}'", source, layer.name));
+    LayerInfo info;
+    info.name = layer.name;
+    const auto [tokens, in_features] = matrix_shape(layer.x.info, layer.x.slice, layer.x.source);
+    info.tokens = tokens;
+    info.in_features = in_features;
+    info.x_dtype = layer.x.info.dtype_text;
+    if (layer.weight) {
+      info.out_features = matrix_shape(layer.weight->info, layer.weight->slice, layer.weight->source).first;
+      info.w_dtype = layer.weight->info.dtype_text;
+    }
+    infos_.push_back(std::move(info));
+  }
+}
+
+Layer TensorRecording::load(std::size_t index, Index tokens) const {
+  assert(tokens >= 0);
+  const LayerParts& parts = parts_.at(index);
+  const LayerInfo& info = infos_[index];
+  const std::string where = fmt::format("{}: layer '{}'", parts.x.source, parts.name);
+  if (info.tokens == 0 || info.in_features == 0)
+    throw Error(fmt::format("{}: X has shape {}, so there are no {} in it; record it again", where,
+                            shape_text(parts.x.info.shape), info.tokens == 0 ? "tokens" : "channels"));
+  if (tokens > info.tokens)
+    throw Error(fmt::format("{}: {} tokens were asked for, but X has {}; ask for fewer or record more", where,
+                            tokens, info.tokens));
+  if (parts.weight) {
+    const auto [rows, columns] = matrix_shape(parts.weight->info, parts.weight->slice, parts.weight->source);
+    if (columns != info.in_features || rows == 0)
+      throw Error(fmt::format("{}: X has shape [{}, {}] and W [{}, {}]; W must be [out_features, {}]{}",
+                              where, info.tokens, info.in_features, rows, columns, info.in_features,
+                              rows == info.in_features ? ", so it may be transposed" : ""));
+  }
+  Layer out;
+  out.name = parts.name;
+  out.x = read(parts.x, tokens);
+  out.w = parts.weight ? read(*parts.weight, 0) : Matrix(0, info.in_features);
+  return out;
+}
+
+std::string TensorRecording::content_hash(std::size_t index) const {
+  const LayerParts& parts = parts_.at(index);
+  Hasher hasher;
+  add_hash(hasher, parts.x);
+  if (parts.weight) add_hash(hasher, *parts.weight);
+  return hasher.hex();
+}
+
+std::unique_ptr<Recording> layers_by_name(const std::shared_ptr<const TensorFile>& file,
+                                          std::map<std::string, std::string> facts) {
+  constexpr std::string_view kSuffix = ".x";
+  std::vector<LayerParts> layers;
+  for (const TensorInfo& info : file->tensors()) {
+    if (!info.name.ends_with(kSuffix) || info.name.size() == kSuffix.size()) continue;
+    LayerParts layer;
+    layer.name = info.name.substr(0, info.name.size() - kSuffix.size());
+    layer.x = part_of(file, info.name);
+    const std::string weight = layer.name + ".weight";
+    if (file->contains(weight)) layer.weight = part_of(file, weight);
+    layers.push_back(std::move(layer));
+  }
+  if (layers.empty())
+    throw Error(fmt::format(
+        "{}: none of its {} tensors is named '<layer>.x'; a file is a recording when it holds the "
+        "activations of a layer as '<layer>.x' [tokens, in_features], and '<layer>.weight' beside them",
+        file->source(), file->tensors().size()));
+  return std::make_unique<TensorRecording>(file->source(), std::move(layers), std::move(facts));
+}
+
+}  // namespace olab

@@ -1,0 +1,7 @@
+#include "methods/common/quantizer.hpp"
+
+namespace olab {
+
+Quantizer::~Quantizer() = default;
+
+}  // namespace olab

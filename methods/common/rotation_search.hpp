@@ -1,0 +1,94 @@
+// DuQuant's greedy search for an orthogonal matrix that flattens outliers (Lin et al. 2024, Eq. (2),
+// Algorithm 1), as the paper has it and as the released code has it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/random.hpp"
+#include "core/registry.hpp"
+#include "core/stop.hpp"
+#include "methods/common/transform.hpp"
+
+namespace olab {
+
+/// How to search. The defaults are the paper's; "row", "per-search", "peak-to-peak" are the released code's
+/// (commit 62c5844, quantizer.py: rotation).
+struct RotationSettings {
+  Index block_size = 128;  ///< b, channels per block
+  Index steps = 256;       ///< N >= 0, greedy steps that are tried
+  /// Which position is exchanged with the first one in a step. "channel": that of the largest |x|, Eq. (2).
+  /// "row": the row number of the largest |x|, modulo b, as in the released code, which mixes up r and c.
+  std::string pivot = "channel";
+  /// A new Q' in every step (Algorithm 1) or one for the whole search (released code).
+  std::string fresh_q = "per-step";
+  /// What is minimised over 0 … N steps: "absmax" = max |x| (Algorithm 1), "peak-to-peak" = max x − min x.
+  std::string score = "absmax";
+  /// One matrix for all blocks, searched on the rows of all blocks together, or one per block. Remark 2 of
+  /// the paper takes the block with the largest outlier; the released code pools all blocks, and so do we in
+  /// both modes: the largest outlier leads the search either way, and no other block can get worse unseen.
+  bool share_rotation = true;
+};
+
+/// Declares the four toggles of the search, for methods that derive from RotationSettings.
+template <class T>
+Schema<T>& add_search_toggles(Schema<T>& schema) {
+  return schema
+      .choice("pivot", &T::pivot,
+              "which index a step exchanges: the outlier's channel (paper) or row (released code)",
+              {"channel", "row"})
+      .choice("fresh_q", &T::fresh_q,
+              "new random matrix per step (Algorithm 1) or per search (released code)",
+              {"per-step", "per-search"})
+      .choice("score", &T::score, "what the search minimises: max |x| (paper) or max - min (released code)",
+              {"absmax", "peak-to-peak"})
+      .param("share_rotation", static_cast<bool T::*>(&T::share_rotation),
+             "one matrix for all blocks (Remark 2) or one per block");
+}
+
+/// Gives the matrix Rt·Q of step k = 0, 1, … of one search: b × b, orthogonal, before the exchange. Called
+/// once a step, in order.
+using StepRotation = std::function<Matrix(Index step)>;
+
+/// Result of one search.
+struct RotationSearch {
+  Matrix rotation;               ///< b × b product of the kept steps; the identity where no step helped
+  std::vector<Index> exchanges;  ///< one per kept step: the channel within the block, or the raw row number
+  std::vector<float> scores;     ///< steps + 1: score before the first step, after each step
+};
+
+/// Rt: orthogonal n × n with a flat first row (all 1/sqrt(n)), the product of the Givens rotations of the
+/// released get_rot.py, then first and last row and column exchanged. In double, rounded to float. n >= 1.
+Matrix base_rotation(Index n);
+
+/// Steps Rt·diag(1, Q') with Q' Haar-random from `random`, drawn in the order of the steps. The first draw of
+/// per-step mode is the draw of per-search mode, and a shorter search draws a prefix of a longer one's.
+StepRotation random_steps(const RotationSettings& settings, RandomStream random);
+
+/// The plain search. x (tokens × K·b) is read as tokens·K rows of b channels; row number = token · K + block.
+/// Step k exchanges positions 0 and p on both sides of its matrix (p: see `pivot`; ties: the first),
+/// multiplies x by it, and the product is cut where the score was least (ties: the first; 0 steps = the
+/// identity). Products are core/linalg's, in the order of the released code, so equal steps give equal bits.
+/// share_rotation is not looked at.
+RotationSearch search_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
+                               const StepRotation& steps, const StopFlag* stop);
+
+/// A block rotation of all of x with the searches behind it (one, or one per block).
+struct SearchedRotation {
+  std::shared_ptr<const Transform> transform;
+  std::vector<RotationSearch> searches;
+};
+
+/// Searches once on all blocks, or once a block; `steps_of(block)` gives each search its steps (block 0 where
+/// they share). Error where the block size does not divide x's columns.
+SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
+                                       const std::function<StepRotation(Index block)>& steps_of,
+                                       const StopFlag* stop);
+
+/// The random steps of search_block_rotation: `random` itself where blocks share, else forked by "block <i>".
+std::function<StepRotation(Index block)> random_block_steps(const RotationSettings& settings,
+                                                            const RandomStream& random);
+
+}  // namespace olab

@@ -1,0 +1,83 @@
+// DuQuant (Lin et al. 2024, arXiv:2406.01721, Eq. (5)): smooth? · rotate? · (permute? · rotate?)^times.
+//
+// Every toggle acts alone; what it leaves out is left out and nothing else changes, random numbers included:
+//
+//   toggle                        effect
+//   smooth: false                 no channel scale in front (alpha is then without effect)
+//   rotation: false               no rotation in front; those behind the permutations stay
+//   permutation: none             no permutation; the rotation behind it stays
+//   second_rotation: false        no rotation behind any permutation
+//   permutation_times: n          n times (permute? · rotate?); 0: only the first rotation is left
+//   all defaults                  Λ · R1 · P · R2, the paper's DuQuant
+//
+//   rows of the paper's tables    parameters
+//   Table 6, row 1                rotation: false, permutation_times: 0
+//   Table 6, row 2                smooth: false, permutation_times: 0
+//   Table 6, row 3 = Table E16    permutation_times: 0 (= permutation: none with second_rotation: false)
+//     "w.o. permutation" = Perm 0
+//   Table 6, row 4                smooth: false
+//   Figure 5, "Perm 2"            permutation_times: 2
+//
+// As in the released code: pivot: row, fresh_q: per-search, score: peak-to-peak (share_rotation: true is
+// both).
+#include "core/registries.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/permutation.hpp"
+#include "methods/common/rotate_permute.hpp"
+#include "methods/common/smoothing.hpp"
+
+namespace olab {
+namespace {
+
+struct DuQuant final : Method, RotationSettings {
+  bool smooth = true;
+  double alpha = 0.6;
+  bool rotation = RotatePermute{}.first_rotation;
+  std::string permutation = RotatePermute{}.permutation;
+  Index permutation_times = RotatePermute{}.permutation_times;
+  bool second_rotation = RotatePermute{}.second_rotation;
+
+  Index block_size(Index /*channels*/) const override { return RotationSettings::block_size; }
+
+  void check(Index channels, const Registries& /*registries*/) const override {
+    check_block_size(channels, RotationSettings::block_size, "duquant");
+  }
+
+  Chain calibrate(const Calibration& calibration) const override {
+    check(calibration.x.cols(), calibration.registries);
+    Chain chain;
+    Matrix x = calibration.x;
+    if (smooth) {
+      chain.add(make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha)));
+      chain.apply_to_activations(x);
+    }
+    const RotatePermute recipe{static_cast<const RotationSettings&>(*this), rotation, permutation,
+                               permutation_times, second_rotation};
+    chain.append(rotate_and_permute(std::move(x), recipe, calibration));
+    return chain;
+  }
+};
+
+}  // namespace
+}  // namespace olab
+
+OLAB_REGISTER(duquant) {
+  using namespace olab;
+  Schema<DuQuant> schema("duquant", "Smooths, rotates, permutes and rotates again",
+                         "Lin et al. 2024, arXiv:2406.01721 (NeurIPS 2024)");
+  schema.param("smooth", &DuQuant::smooth, "divide channels by SmoothQuant's scales first")
+      .param("alpha", &DuQuant::alpha, "smoothing strength", 0.0, 1.0)
+      .param("rotation", &DuQuant::rotation, "rotate before the permutation")
+      .param("permutation", &DuQuant::permutation, "none or a permutation strategy: olab list permutations")
+      .normalize(normalize_permutation)
+      .param("permutation_times", &DuQuant::permutation_times, "how often (permute, rotate) is done", 0, 16)
+      .param("block_size", static_cast<Index DuQuant::*>(&RotationSettings::block_size), "channels per block",
+             2, 65536)
+      .param("max_rotation_step", static_cast<Index DuQuant::*>(&RotationSettings::steps),
+             "greedy steps that each rotation tries", 1, 1000000)
+      .param("second_rotation", &DuQuant::second_rotation, "rotate after each permutation");
+  add_search_toggles(schema).note(
+      "released code",
+      "pivot=row, fresh_q=per-search, score=peak-to-peak, share_rotation=true (commit 62c5844)");
+  r.methods.add(std::move(schema));
+}

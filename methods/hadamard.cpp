@@ -1,0 +1,50 @@
+// Hadamard rotation, full or in blocks, with or without random signs (QuaRot, Ashkboos et al. 2024,
+// arXiv:2404.00456, uses it with signs; the released DuQuant code offers it in blocks without).
+#include <fmt/format.h>
+
+#include "core/registries.hpp"
+#include "methods/common/hadamard_matrix.hpp"
+#include "methods/common/method.hpp"
+
+namespace olab {
+namespace {
+
+constexpr Index kFull = 0;
+
+struct Hadamard final : Method {
+  Index block = 128;
+  bool signs = true;
+
+  Index block_size(Index channels) const override { return block == kFull ? channels : block; }
+
+  // Building a transform of this width is the check: it knows every reason to refuse.
+  void check(Index channels, const Registries& /*registries*/) const override {
+    make_hadamard(channels, block_size(channels), {});
+  }
+
+  Chain calibrate(const Calibration& calibration) const override {
+    const Index channels = calibration.x.cols();
+    Vector drawn;
+    if (signs) {
+      RandomStream random =
+          calibration.random.fork(fmt::format("signs {}", calibration.number_of("hadamard")));
+      drawn.resize(channels);
+      for (Index j = 0; j < channels; ++j) drawn[j] = random.sign();
+    }
+    Chain chain;
+    chain.add(make_hadamard(channels, block_size(channels), std::move(drawn)));
+    return chain;
+  }
+};
+
+}  // namespace
+}  // namespace olab
+
+OLAB_REGISTER(hadamard) {
+  using namespace olab;
+  r.methods.add(Schema<Hadamard>("hadamard", "Rotates by a normalised Hadamard matrix, full or in blocks",
+                                 "Ashkboos et al. 2024, arXiv:2404.00456")
+                    .param("block_size", &Hadamard::block, "channels per block", 2, 65536)
+                    .also("full", kFull)
+                    .param("signs", &Hadamard::signs, "flip channels at random first"));
+}

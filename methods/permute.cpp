@@ -1,0 +1,41 @@
+// A permutation of channels alone: one step of a pipeline, or an ablation.
+#include "core/registries.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/permutation.hpp"
+#include "methods/common/rotate_permute.hpp"
+
+namespace olab {
+namespace {
+
+struct Permute final : Method {
+  std::string strategy = "zigzag";
+  Index block = 128;
+
+  Index block_size(Index /*channels*/) const override { return block; }
+
+  void check(Index channels, const Registries& /*registries*/) const override {
+    check_block_size(channels, block, "permute");
+  }
+
+  Chain calibrate(const Calibration& calibration) const override {
+    check(calibration.x.cols(), calibration.registries);
+    Chain chain;
+    if (strategy == "none") return chain;
+    chain.add(make_permutation(
+        find_permutation(calibration.x, strategy, block, calibration, calibration.number_of("permutation"))));
+    return chain;
+  }
+};
+
+}  // namespace
+}  // namespace olab
+
+OLAB_REGISTER(permute) {
+  using namespace olab;
+  r.methods.add(
+      Schema<Permute>("permute", "Reorders channels before a block rotation",
+                      "Lin et al. 2024, arXiv:2406.01721, Eq. (4)")
+          .param("strategy", &Permute::strategy, "none or a permutation strategy: olab list permutations")
+          .normalize(normalize_permutation)
+          .param("block_size", &Permute::block, "channels per block that the strategy balances", 2, 65536));
+}

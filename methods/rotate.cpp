@@ -1,0 +1,38 @@
+// DuQuant's greedy rotation alone: one step of a pipeline, or an ablation.
+#include "core/registries.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/rotate_permute.hpp"
+
+namespace olab {
+namespace {
+
+struct Rotate final : Method, RotationSettings {
+  Index block_size(Index /*channels*/) const override { return RotationSettings::block_size; }
+
+  void check(Index channels, const Registries& /*registries*/) const override {
+    check_block_size(channels, RotationSettings::block_size, "rotate");
+  }
+
+  Chain calibrate(const Calibration& calibration) const override {
+    check(calibration.x.cols(), calibration.registries);
+    Chain chain;
+    chain.add(
+        find_rotation(calibration.x, *this, calibration, calibration.number_of("block_rotation")).transform);
+    return chain;
+  }
+};
+
+}  // namespace
+}  // namespace olab
+
+OLAB_REGISTER(rotate) {
+  using namespace olab;
+  Schema<Rotate> schema("rotate", "Greedy search for a block rotation that flattens outliers",
+                        "Lin et al. 2024, arXiv:2406.01721, Eq. (2), Algorithm 1");
+  schema
+      .param("block_size", static_cast<Index Rotate::*>(&RotationSettings::block_size), "channels per block",
+             2, 65536)
+      .param("steps", static_cast<Index Rotate::*>(&RotationSettings::steps), "greedy steps that are tried",
+             1, 1000000);
+  r.methods.add(add_search_toggles(schema));
+}

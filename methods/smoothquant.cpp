@@ -1,0 +1,30 @@
+// SmoothQuant (Xiao et al. 2023, arXiv:2211.10438): moves activation outliers into the weights.
+#include "core/registries.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/smoothing.hpp"
+
+namespace olab {
+namespace {
+
+struct SmoothQuant final : Method {
+  double alpha = 0.5;
+
+  Chain calibrate(const Calibration& calibration) const override {
+    Chain chain;
+    chain.add(make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha)));
+    return chain;
+  }
+};
+
+}  // namespace
+}  // namespace olab
+
+OLAB_REGISTER(smoothquant) {
+  using namespace olab;
+  r.methods.add(
+      Schema<SmoothQuant>("smoothquant", "Divides channels by max|x|^alpha / max|w|^(1-alpha)",
+                          "Xiao et al. 2023, arXiv:2211.10438")
+          .param("alpha", &SmoothQuant::alpha, "how much of the outliers moves into the weights", 0.0, 1.0)
+          .note("without_weights", "every max|w| counts as 1"));
+  r.methods.alias("smooth", "smoothquant");
+}

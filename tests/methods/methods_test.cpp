@@ -1,0 +1,412 @@
+// What every registered method must keep, and what each of them is.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "core/linalg.hpp"
+#include "core/parallel.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/rotate_permute.hpp"
+#include "methods/common/smoothing.hpp"
+#include "methods_layers.hpp"
+
+namespace olab {
+namespace {
+
+using test::as_matrix;
+using test::calibrate;
+using test::error_of;
+using test::make_layer;
+
+/// ‖(xT)(wT⁻ᵀ)ᵀ − xwᵀ‖ / ‖xwᵀ‖ that every method keeps: some tens of float roundings of each entry.
+constexpr double kProductBound = 5e-6;
+
+const std::vector<Index> kWidths{128, 256, 384};
+
+/// The method with small blocks and few steps, wherever it has such parameters; recipes of several steps too.
+std::vector<std::string> specs_of_all_methods(const Registries& r) {
+  std::vector<std::string> out;
+  for (const std::string& name : r.methods.names()) {
+    std::string params;
+    for (const ParamInfo& p : r.methods.info(name).params) {
+      if (p.type().rfind("integer", 0) != 0) continue;
+      if (p.name == "block_size") params += "block_size=32,";
+      if (p.name == "steps" || p.name == "max_rotation_step") params += p.name + "=6,";
+    }
+    if (!params.empty()) params.pop_back();
+    out.push_back(params.empty() ? name : name + "(" + params + ")");
+  }
+  out.emplace_back(
+      "pipeline(permute(random, block_size=16) | rotate(block_size=16, steps=4, share_rotation=false) | "
+      "smooth)");
+  out.emplace_back(
+      "duquant(block_size=64,max_rotation_step=5,pivot=row,fresh_q=per-search,score=peak-to-peak)");
+  out.emplace_back("hadamard(block_size=full,signs=false)");
+  return out;
+}
+
+void expect_equal(const Chain& a, const Chain& b, Index channels, const std::string& what) {
+  ASSERT_EQ(a.transforms().size(), b.transforms().size()) << what;
+  for (std::size_t k = 0; k < a.transforms().size(); ++k) {
+    EXPECT_EQ(a.transforms()[k]->kind(), b.transforms()[k]->kind()) << what;
+    Matrix left = Matrix::Identity(channels, channels);
+    Matrix right = left;
+    a.transforms()[k]->apply_to_activations(left);
+    b.transforms()[k]->apply_to_activations(right);
+    EXPECT_EQ(left, right) << what << ", transform " << k;
+  }
+}
+
+TEST(EveryMethod, KeepsTheProduct) {
+  const Registries r = test::method_registries();
+  for (const std::string& spec : specs_of_all_methods(r))
+    for (const Index width : kWidths)
+      for (const std::uint64_t seed : {1U, 2U, 3U}) {
+        const test::Layer layer = make_layer(12, width, 20, seed);
+        EXPECT_LT(test::product_error(layer, calibrate(spec, layer, r)), kProductBound)
+            << spec << " " << width;
+      }
+}
+
+TEST(EveryMethod, KeepsTheProductWhereItNeverSawTheWeights) {
+  const Registries r = test::method_registries();
+  for (const std::string& spec : specs_of_all_methods(r)) {
+    const test::Layer layer = make_layer(12, 128, 20, 4);
+    const test::Layer unseen{layer.x, Matrix(0, 128)};
+    EXPECT_LT(test::product_error(layer, calibrate(spec, unseen, r)), kProductBound) << spec;
+  }
+}
+
+TEST(EveryMethod, WorksOnOneToken) {
+  const Registries r = test::method_registries();
+  for (const std::string& spec : specs_of_all_methods(r)) {
+    const test::Layer layer = make_layer(1, 128, 3, 5);
+    EXPECT_LT(test::product_error(layer, calibrate(spec, layer, r)), kProductBound) << spec;
+  }
+}
+
+TEST(EveryMethod, IsDeterministicForAnyNumberOfThreads) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(70, 256, 8, 6);
+  for (const std::string& spec : specs_of_all_methods(r)) {
+    std::vector<Chain> chains;
+    for (const int threads : {1, 2, 2}) {
+      const ThreadLimit limit(threads);
+      chains.push_back(calibrate(spec, layer, r));
+    }
+    expect_equal(chains[0], chains[1], 256, spec);
+    expect_equal(chains[1], chains[2], 256, spec);
+  }
+}
+
+TEST(EveryMethod, RotatesOrthogonallyAndPermutesAll) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(16, 128, 8, 7);
+  for (const std::string& spec : specs_of_all_methods(r)) {
+    const Chain chain = calibrate(spec, layer, r);
+    for (const auto& transform : chain.transforms()) {
+      Matrix t = Matrix::Identity(128, 128);
+      transform->apply_to_activations(t);
+      EXPECT_EQ(transform->channels(), 128) << spec;
+      if (transform->kind() == "channel_scale") continue;
+      EXPECT_LT(orthogonality_error(t), 1e-5) << spec << " " << transform->kind();
+      if (transform->kind() != "permutation") continue;
+      EXPECT_TRUE((t.array() == 0.0F || t.array() == 1.0F).all()) << spec;
+    }
+  }
+}
+
+TEST(EveryMethod, LeavesItsInputAsItWas) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(16, 128, 8, 8);
+  const test::Layer copy = layer;
+  for (const std::string& spec : specs_of_all_methods(r)) {
+    calibrate(spec, layer, r);
+    EXPECT_EQ(layer.x, copy.x) << spec;
+    EXPECT_EQ(layer.w, copy.w) << spec;
+  }
+}
+
+TEST(EveryMethod, HasACanonicalTextThatIsAFixedPoint) {
+  const Registries r = test::method_registries();
+  for (const std::string& spec : specs_of_all_methods(r)) {
+    const std::string once = r.methods.canonical(spec, r);
+    EXPECT_EQ(r.methods.canonical(once, r), once);
+  }
+}
+
+TEST(EveryMethod, RefusesUnknownParametersByName) {
+  const Registries r = test::method_registries();
+  for (const std::string& name : r.methods.names())
+    EXPECT_NE(error_of([&] {
+                r.methods.make(name + "(blok_size=3)", r);
+              }).find(name + " has no parameter 'blok_size'"),
+              std::string::npos)
+        << name;
+}
+
+TEST(Methods, AreRegistered) {
+  const Registries r = test::method_registries();
+  for (const char* name :
+       {"duquant", "hadamard", "permute", "pipeline", "rotate", "rtn", "smooth", "smoothquant"})
+    EXPECT_TRUE(r.methods.contains(name)) << name;
+  EXPECT_EQ(
+      r.methods.canonical("duquant", r),
+      "duquant(smooth=true,alpha=0.6,rotation=true,permutation=zigzag,permutation_times=1,block_size=128,"
+      "max_rotation_step=256,second_rotation=true,pivot=channel,fresh_q=per-step,score=absmax,"
+      "share_rotation=true)");
+}
+
+TEST(Rtn, ChangesNothing) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(4, 16, 2, 1);
+  EXPECT_TRUE(calibrate("rtn", layer, r).empty());
+  EXPECT_EQ(r.methods.make("rtn", r)->block_size(16), 0);
+}
+
+TEST(SmoothQuant, BalancesActivationsAndWeightsByAlpha) {
+  test::Layer layer{Matrix(2, 4), Matrix(1, 4)};
+  layer.x << 4, -1, 0, 2,  //
+      -16, 1, 0, 9;
+  layer.w << 4, -0.25F, 1e-4F, 0;
+  const Registries r = test::method_registries();
+  const Chain chain = calibrate("smoothquant(alpha=0.5)", layer, r);
+  Matrix scale = Matrix::Ones(1, 4);
+  chain.apply_to_weights(scale);
+  EXPECT_FLOAT_EQ(scale(0, 0), 2);                     // sqrt(16) / sqrt(4)
+  EXPECT_FLOAT_EQ(scale(0, 1), 2);                     // 1 / sqrt(1/4)
+  EXPECT_FLOAT_EQ(scale(0, 2), std::sqrt(0.1F));       // a dead channel counts 1e-5
+  EXPECT_FLOAT_EQ(scale(0, 3), 3 / std::sqrt(1e-5F));  // and so does a dead weight
+  const Vector alone = smoothing_scale(layer.x, Matrix(0, 4), 0.5);
+  EXPECT_FLOAT_EQ(alone[0], 4);      // without weights every max|w| is 1
+  EXPECT_FLOAT_EQ(alone[2], 1e-2F);  // scales below 1e-2 are lifted
+  EXPECT_EQ(error_of([&] { r.methods.make("smooth(alpha=1.5)", r); }),
+            "smoothquant.alpha: 1.5 is outside 0 to 1");
+}
+
+TEST(HadamardMethod, IsFullOrInBlocksWithOrWithoutSigns) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(4, 24, 2, 2);
+  EXPECT_EQ(r.methods.make("hadamard(full)", r)->block_size(24), 24);
+  EXPECT_EQ(r.methods.make("hadamard(8)", r)->block_size(24), 8);
+  const Matrix plain = as_matrix(calibrate("hadamard(8,signs=false)", layer, r), 24);
+  EXPECT_TRUE((plain.row(0).head(8).array() > 0).all());
+  EXPECT_EQ(plain.topRightCorner(8, 16).cwiseAbs().maxCoeff(), 0.0F);
+  const Matrix full = as_matrix(calibrate("hadamard(full,signs=false)", layer, r), 24);
+  EXPECT_TRUE((full.array() != 0.0F).all());
+  EXPECT_NE(as_matrix(calibrate("hadamard(8)", layer, r), 24), plain);
+  EXPECT_EQ(as_matrix(calibrate("hadamard(8)", layer, r), 24).cwiseAbs(), plain.cwiseAbs());
+  EXPECT_EQ(error_of([&] { r.methods.make("hadamard(16)", r)->check(24, r); }),
+            "hadamard: block size 16 does not divide the 24 channels; sizes that do: 2, 3, 4, 6, 8, 12, 24");
+  EXPECT_EQ(error_of([&] { r.methods.make("hadamard(6)", r)->check(24, r); }),
+            "hadamard: no Hadamard matrix of order 6 is available; block sizes of the 24 channels that have "
+            "one: 2, 4, "
+            "8, 12, 24");
+  EXPECT_EQ(error_of([&] { r.methods.make("hadamard(0)", r); }),
+            "hadamard.block_size: 0 is outside 2 to 65536 or 'full'");
+}
+
+TEST(BlockMethods, RefuseABlockSizeThatDoesNotDivideTheWidth) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(4, 24, 2, 3);
+  for (const std::string name : {"rotate", "permute", "duquant"}) {
+    const std::string want =
+        name + ": block size 16 does not divide the 24 channels; sizes that do: 2, 3, 4, 6, 8, 12, 24";
+    EXPECT_EQ(error_of([&] { r.methods.make(name + "(block_size=16)", r)->check(24, r); }), want);
+    EXPECT_EQ(error_of([&] { calibrate(name + "(block_size=16)", layer, r); }), want);
+    EXPECT_EQ(error_of([&] { calibrate("pipeline(rtn | " + name + "(block_size=16))", layer, r); }), want);
+    EXPECT_EQ(r.methods.make(name + "(block_size=8)", r)->block_size(24), 8);
+  }
+}
+
+std::vector<std::string> kinds(const Chain& chain) {
+  std::vector<std::string> out;
+  for (const auto& t : chain.transforms()) out.push_back(t->kind());
+  return out;
+}
+
+TEST(DuQuant, BuildsTheChainThatItsTogglesName) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(6, 32, 4, 9);
+  const std::string s = "channel_scale";
+  const std::string p = "permutation";
+  const std::string rot = "block_rotation";
+  const auto of = [&](const std::string& params) {
+    return kinds(calibrate("duquant(block_size=8,max_rotation_step=2" + params + ")", layer, r));
+  };
+  using Kinds = std::vector<std::string>;
+  EXPECT_EQ(of(""), (Kinds{s, rot, p, rot}));
+  EXPECT_EQ(of(",smooth=false"), (Kinds{rot, p, rot}));
+  EXPECT_EQ(of(",rotation=false"), (Kinds{s, p, rot}));
+  EXPECT_EQ(of(",permutation=none"), (Kinds{s, rot, rot}));
+  EXPECT_EQ(of(",second_rotation=false"), (Kinds{s, rot, p}));
+  EXPECT_EQ(of(",permutation=none,second_rotation=false"), (Kinds{s, rot}));
+  EXPECT_EQ(of(",permutation_times=0"), (Kinds{s, rot}));
+  EXPECT_EQ(of(",permutation_times=2"), (Kinds{s, rot, p, rot, p, rot}));
+  EXPECT_EQ(of(",rotation=false,permutation_times=0"), (Kinds{s}));
+  EXPECT_EQ(of(",smooth=false,rotation=false,permutation_times=0"), (Kinds{}));
+}
+
+TEST(DuQuant, EveryToggleOfTheSearchChangesTheResult) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(6, 64, 4, 10);
+  const std::string base = "duquant(block_size=16,max_rotation_step=12";
+  const Matrix paper = as_matrix(calibrate(base + ")", layer, r), 64);
+  for (const char* toggle :
+       {",pivot=row", ",fresh_q=per-search", ",score=peak-to-peak", ",share_rotation=false", ",alpha=0.5",
+        ",permutation=random", ",permutation=absmax"})
+    EXPECT_NE(as_matrix(calibrate(base + toggle + ")", layer, r), 64), paper) << toggle;
+}
+
+TEST(DuQuant, DrawsTheSameRandomNumbersWhateverIsLeftOut) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(6, 32, 4, 11);
+  const std::string base = "duquant(smooth=false,permutation=random,block_size=8,max_rotation_step=4";
+  const auto all = calibrate(base + ")", layer, r).transforms();
+  const auto no_second = calibrate(base + ",second_rotation=false)", layer, r).transforms();
+  const auto no_first = calibrate(base + ",rotation=false)", layer, r).transforms();
+  const auto matrix = [](const Transform& t) {
+    Matrix out = Matrix::Identity(32, 32);
+    t.apply_to_activations(out);
+    return out;
+  };
+  EXPECT_EQ(matrix(*all[0]), matrix(*no_second[0]));
+  EXPECT_EQ(matrix(*all[1]), matrix(*no_second[1]));
+  EXPECT_EQ(matrix(*all[1]), matrix(*no_first[0]));
+}
+
+TEST(DuQuant, IsTheRecipeThatTheGoldenTestsCheck) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(6, 32, 4, 12);
+  const RandomStream random(7);
+  RotatePermute recipe;
+  recipe.search.block_size = 8;
+  recipe.search.steps = 5;
+  recipe.search.pivot = "row";
+  recipe.search.fresh_q = "per-search";
+  recipe.search.score = "peak-to-peak";
+  RotatePermuteTrace trace;
+  const Chain chain = rotate_and_permute(layer.x, recipe, {layer.x, layer.w, random, r}, {}, &trace);
+  expect_equal(chain,
+               calibrate("duquant(smooth=false,block_size=8,max_rotation_step=5,pivot=row,fresh_q=per-search,"
+                         "score=peak-to-peak)",
+                         layer, r),
+               32, "released mode");
+  EXPECT_EQ(trace.rotations.size(), 2U);
+  EXPECT_EQ(trace.permutations.size(), 1U);
+}
+
+TEST(DuQuant, FlattensOutliersMoreThanItsParts) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(64, 128, 4, 13);
+  const auto absmax = [&](const std::string& spec) {
+    Matrix x = layer.x;
+    calibrate(spec, layer, r).apply_to_activations(x);
+    return x.cwiseAbs().maxCoeff();
+  };
+  const float one = absmax("duquant(smooth=false,block_size=32,max_rotation_step=32,permutation_times=0)");
+  const float both = absmax("duquant(smooth=false,block_size=32,max_rotation_step=32)");
+  EXPECT_LT(one, 0.6F * layer.x.cwiseAbs().maxCoeff());
+  EXPECT_LT(both, 0.8F * one);
+}
+
+TEST(DuQuant, RefusesBadParameters) {
+  const Registries r = test::method_registries();
+  EXPECT_EQ(error_of([&] { r.methods.make("duquant(permutation=zigzg)", r); }),
+            "duquant.permutation: no permutation is called 'zigzg'; did you mean 'zigzag'? Known: none, "
+            "absmax, random, "
+            "zigzag");
+  EXPECT_EQ(error_of([&] { r.methods.make("duquant(pivot=column)", r); }),
+            "duquant.pivot: 'column' is no choice; known: channel, row");
+  EXPECT_EQ(error_of([&] { r.methods.make("duquant(max_rotation_step=0)", r); }),
+            "duquant.max_rotation_step: 0 is outside 1 to 1000000");
+}
+
+TEST(Pipeline, WritesDuQuantAsOneLine) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(4, 256, 4, 14);
+  expect_equal(calibrate("pipeline(smooth(alpha=0.6) | rotate(block_size=128, steps=256) | permute(zigzag) | "
+                         "rotate(block_size=128))",
+                         layer, r),
+               calibrate("duquant", layer, r), 256, "defaults");
+}
+
+TEST(Pipeline, WritesDuQuantWithOtherToggles) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(8, 64, 4, 15);
+  const std::string search = ",pivot=row,fresh_q=per-search,score=peak-to-peak,share_rotation=false";
+  const std::string rotate = "rotate(block_size=16,steps=9" + search + ")";
+  const std::string permute = "permute(random,block_size=16)";
+  expect_equal(
+      calibrate("pipeline([" + rotate + "|" + permute + "|" + rotate + "|" + permute + "|" + rotate + "])",
+                layer, r),
+      calibrate(
+          "duquant(smooth=false,permutation=random,permutation_times=2,block_size=16,max_rotation_step=9" +
+              search + ")",
+          layer, r),
+      64, "twice");
+  // A part of the line put into a pipeline of its own changes nothing either.
+  expect_equal(calibrate("pipeline([pipeline([" + rotate + "|" + permute + "])|" + rotate + "])", layer, r),
+               calibrate("pipeline([" + rotate + "|" + permute + "|" + rotate + "])", layer, r), 64,
+               "nested");
+}
+
+TEST(Pipeline, NumbersTheRandomStreamsOfAllItsSteps) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(8, 32, 4, 16);
+  const auto twice = calibrate("pipeline(hadamard(8) | hadamard(8))", layer, r).transforms();
+  ASSERT_EQ(twice.size(), 2U);
+  Matrix first = Matrix::Identity(32, 32);
+  Matrix second = first;
+  twice[0]->apply_to_activations(first);
+  twice[1]->apply_to_activations(second);
+  EXPECT_NE(first, second);
+  expect_equal(calibrate("pipeline(hadamard(8))", layer, r), calibrate("hadamard(8)", layer, r), 32,
+               "one step");
+}
+
+TEST(Pipeline, HasACanonicalTextWithEveryParameter) {
+  const Registries r = test::method_registries();
+  EXPECT_EQ(r.methods.canonical("pipeline(smooth|permute(none))", r),
+            "pipeline(steps=[smoothquant(alpha=0.5) | permute(strategy=none,block_size=128)])");
+  EXPECT_EQ(r.methods.canonical("pipeline(\"rtn\")", r), "pipeline(steps=rtn)");
+}
+
+TEST(Pipeline, KnowsTheBlockOfItsLastStepThatHasOne) {
+  const Registries r = test::method_registries();
+  const auto block = [&](const std::string& steps) {
+    return r.methods.make("pipeline([" + steps + "])", r)->block_size(96);
+  };
+  EXPECT_EQ(block("rtn"), 0);
+  EXPECT_EQ(block("rotate(block_size=32) | permute(block_size=16) | smooth"), 16);
+  EXPECT_EQ(block("rotate | hadamard(full)"), 96);
+  EXPECT_EQ(block("rotate | pipeline(steps=[hadamard(8) | rtn])"), 8);
+}
+
+TEST(Pipeline, RefusesBadSteps) {
+  const Registries r = test::method_registries();
+  EXPECT_EQ(error_of([&] { r.methods.make("pipeline(smooth | rotat)", r); }).substr(0, 73),
+            "pipeline.steps: no method is called 'rotat'; did you mean 'rotate'? Known");
+  EXPECT_EQ(error_of([&] { r.methods.make("pipeline(smooth | )", r); }),
+            "pipeline.steps: 'smooth |': a step is missing; write a | b(key=value)");
+  EXPECT_EQ(error_of([&] { r.methods.make("pipeline(steps=)", r); }),
+            "pipeline.steps: '': a step is missing; write a | b(key=value)");
+  EXPECT_EQ(error_of([&] { r.methods.make("pipeline(smooth(alpha=3))", r); }),
+            "pipeline.steps: smoothquant.alpha: 3 is outside 0 to 1");
+  EXPECT_EQ(error_of([&] { r.methods.make("pipeline(rotate(block_size=16))", r)->check(24, r); }),
+            "rotate: block size 16 does not divide the 24 channels; sizes that do: 2, 3, 4, 6, 8, 12, 24");
+}
+
+TEST(Pipeline, StopsWhenAsked) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = make_layer(4, 128, 4, 17);
+  const RandomStream random(1);
+  StopFlag stop;
+  stop.request();
+  for (const char* spec : {"pipeline", "duquant", "rotate"})
+    EXPECT_THROW(r.methods.make(spec, r)->calibrate({layer.x, layer.w, random, r, &stop}), Interrupted)
+        << spec;
+}
+
+}  // namespace
+}  // namespace olab

@@ -1,0 +1,210 @@
+#include "metrics/common/statistics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "collect.hpp"
+
+namespace olab {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<double> entries(const Matrix& x) {
+  std::vector<double> out;
+  for (Index t = 0; t < x.rows(); ++t)
+    for (Index j = 0; j < x.cols(); ++j) out.push_back(static_cast<double>(x(t, j)));
+  return out;
+}
+
+double naive_moment(const std::vector<double>& v, int power) {
+  long double mean = 0;
+  for (const double a : v) mean += a;
+  mean /= static_cast<long double>(v.size());
+  long double out = 0;
+  for (const double a : v) out += std::pow(a - mean, static_cast<long double>(power));
+  return static_cast<double>(out / static_cast<long double>(v.size()));
+}
+
+TEST(Moments, AreThoseOfAHandComputedMatrix) {
+  // Mean 2; deviations -1 0 -2 3: squares 1 0 4 9, cubes -1 0 -8 27, fourth powers 1 0 16 81.
+  const Moments m = compute_moments(matrix({{1, 2}, {0, 5}}));
+  EXPECT_EQ(m.count, 4);
+  EXPECT_DOUBLE_EQ(m.mean, 2);
+  EXPECT_DOUBLE_EQ(m.m2, 14.0 / 4);
+  EXPECT_DOUBLE_EQ(m.m3, 18.0 / 4);
+  EXPECT_DOUBLE_EQ(m.m4, 98.0 / 4);
+  EXPECT_DOUBLE_EQ(m.absmax, 5);
+  EXPECT_DOUBLE_EQ(m.minimum, 0);
+  EXPECT_DOUBLE_EQ(m.maximum, 5);
+  EXPECT_DOUBLE_EQ(m.kurtosis(), (98.0 / 4) / (3.5 * 3.5));
+}
+
+TEST(Moments, AbsmaxSeesNegativeEntries) {
+  EXPECT_DOUBLE_EQ(compute_moments(matrix({{1, -7, 3}})).absmax, 7);
+}
+
+TEST(Moments, AgreeWithANaiveReferenceOnManyShapes) {
+  for (const auto& [rows, columns] :
+       {std::pair<Index, Index>{1, 1}, {1, 9}, {3, 7}, {8, 8}, {31, 65}, {200, 3}}) {
+    const Matrix x = gaussian(rows, columns, 7) * 3.0F;
+    const std::vector<double> v = entries(x);
+    const Moments m = compute_moments(x);
+    EXPECT_NEAR(m.m2, naive_moment(v, 2), 1e-12 * std::max(1.0, m.m2)) << rows << " x " << columns;
+    EXPECT_NEAR(m.m3, naive_moment(v, 3), 1e-11 * std::max(1.0, m.m4)) << rows << " x " << columns;
+    EXPECT_NEAR(m.m4, naive_moment(v, 4), 1e-12 * std::max(1.0, m.m4)) << rows << " x " << columns;
+  }
+}
+
+TEST(Moments, ALargeMeanCostsNoDigits) {
+  // One pass over x, x², x³, x⁴ would lose all digits of m4 here.
+  Matrix x(64, 64);
+  for (Index i = 0; i < x.size(); ++i) x.data()[i] = i % 2 == 0 ? 1048577.0F : 1048575.0F;
+  const Moments m = compute_moments(x);
+  EXPECT_DOUBLE_EQ(m.mean, 1048576);
+  EXPECT_DOUBLE_EQ(m.m2, 1);
+  EXPECT_DOUBLE_EQ(m.kurtosis(), 1);
+}
+
+TEST(Moments, OfAConstantThatIsNoBinaryFractionHaveNoSpread) {
+  const Moments m = compute_moments(Matrix::Constant(37, 53, 0.1F));
+  EXPECT_EQ(m.m2, 0);
+  EXPECT_TRUE(std::isnan(m.kurtosis()));
+}
+
+TEST(Moments, OfAnEmptyMatrixAreZero) {
+  for (const auto& [rows, columns] : {std::pair<Index, Index>{0, 0}, {0, 4}, {4, 0}}) {
+    const Moments m = compute_moments(Matrix(rows, columns));
+    EXPECT_EQ(m.count, 0);
+    EXPECT_EQ(m.absmax, 0);
+    EXPECT_TRUE(std::isnan(m.kurtosis()));
+  }
+}
+
+TEST(Moments, ANaNIsNotOverlooked) {
+  const Moments m = compute_moments(matrix({{1, 2, 3}, {4, kNaN, 6}}));
+  EXPECT_TRUE(std::isnan(m.absmax));
+  EXPECT_TRUE(std::isnan(m.minimum));
+  EXPECT_TRUE(std::isnan(m.maximum));
+  EXPECT_TRUE(std::isnan(m.m2));
+}
+
+TEST(Moments, OfABlockOfColumnsReadOnlyThatBlock) {
+  const Matrix x = matrix({{1, 2, 90}, {3, 4, -90}});
+  const Moments m = compute_moments(x.leftCols(2));
+  EXPECT_DOUBLE_EQ(m.mean, 2.5);
+  EXPECT_DOUBLE_EQ(m.absmax, 4);
+}
+
+TEST(Errors, AreThoseOfAHandComputedPair) {
+  const ErrorSums e = compute_errors(matrix({{1, 2}, {3, 5}}), matrix({{1, 1}, {3, 1}}));
+  EXPECT_EQ(e.count, 4);
+  EXPECT_EQ(e.rows, 2);
+  EXPECT_DOUBLE_EQ(e.error, 0 + 1 + 0 + 16);
+  EXPECT_DOUBLE_EQ(e.signal, 1 + 1 + 9 + 1);
+  EXPECT_DOUBLE_EQ(e.estimate, 1 + 4 + 9 + 25);
+  EXPECT_DOUBLE_EQ(e.product, 1 + 2 + 9 + 5);
+  EXPECT_DOUBLE_EQ(e.max_error, 4);
+  EXPECT_DOUBLE_EQ(e.row_relative, 1.0 / 2 + 16.0 / 10);
+}
+
+TEST(Errors, AgreeWithANaiveReferenceOnManyShapes) {
+  for (const auto& [rows, columns] :
+       {std::pair<Index, Index>{1, 1}, {1, 9}, {3, 7}, {8, 8}, {31, 65}, {200, 3}}) {
+    const Matrix r = gaussian(rows, columns, 3);
+    const Matrix x = r + 0.25F * gaussian(rows, columns, 4);
+    double error = 0;
+    double product = 0;
+    double worst = 0;
+    for (Index i = 0; i < x.size(); ++i) {
+      const double a = x.data()[i];
+      const double b = r.data()[i];
+      error += (a - b) * (a - b);
+      product += a * b;
+      worst = std::max(worst, std::abs(a - b));
+    }
+    const ErrorSums e = compute_errors(x, r);
+    EXPECT_NEAR(e.error, error, 1e-12 * error);
+    EXPECT_NEAR(e.product, product, 1e-11 * std::max(1.0, std::abs(product)));
+    EXPECT_EQ(e.max_error, worst);
+  }
+}
+
+TEST(Errors, ANaNIsNotOverlooked) {
+  EXPECT_TRUE(std::isnan(compute_errors(matrix({{1, kNaN}}), matrix({{1, 1}})).max_error));
+}
+
+TEST(RelativeError, HasItsLimits) {
+  EXPECT_DOUBLE_EQ(relative_error(1, 4), 0.25);
+  EXPECT_EQ(relative_error(0, 0), 0);
+  EXPECT_EQ(relative_error(1, 0), std::numeric_limits<double>::infinity());
+}
+
+TEST(MedianOfAbs, OfOddAndEvenCounts) {
+  EXPECT_DOUBLE_EQ(median_of_abs(matrix({{-3, 1, 2}})), 2);
+  EXPECT_DOUBLE_EQ(median_of_abs(matrix({{-3, 1}, {2, -10}})), 2.5);
+  EXPECT_DOUBLE_EQ(median_of_abs(matrix({{-4}})), 4);
+  EXPECT_DOUBLE_EQ(median_of_abs(matrix({{0, 0}, {0, 5}})), 0);
+}
+
+TEST(MedianOfAbs, TheTwoMiddleValuesMayLieFarApart) {
+  EXPECT_DOUBLE_EQ(median_of_abs(matrix({{1, 2, 1000, 3000}})), 501);
+}
+
+TEST(MedianOfAbs, AgreesWithSortingOnManyShapes) {
+  for (const auto& [rows, columns] : {std::pair<Index, Index>{1, 2}, {3, 7}, {8, 8}, {31, 65}, {64, 64}}) {
+    const Matrix x = gaussian(rows, columns, 11);
+    std::vector<double> v = entries(x);
+    for (double& a : v) a = std::abs(a);
+    std::sort(v.begin(), v.end());
+    EXPECT_EQ(median_of_abs(x), (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2) << rows << " x " << columns;
+  }
+}
+
+TEST(MedianOfAbs, HandlesInfinityNaNAndNothing) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(median_of_abs(matrix({{1, -kInf, kInf}})), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(median_of_abs(matrix({{kInf, -kInf}})), std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isnan(median_of_abs(matrix({{1, -kNaN, 2}}))));
+  EXPECT_TRUE(std::isnan(median_of_abs(Matrix(0, 5))));
+}
+
+TEST(ChannelAbsMean, IsTheMeanOverTokens) {
+  const std::vector<double> mean = channel_abs_mean(matrix({{1, -2}, {-3, 0}}));
+  EXPECT_EQ(mean, (std::vector<double>{2, 1}));
+  EXPECT_EQ(channel_abs_mean(Matrix(0, 2)), (std::vector<double>{0, 0}));
+}
+
+TEST(Statistics, OfOneMatrixAreComputedOnceForAllMetrics) {
+  const Matrix x = gaussian(5, 6);
+  const Observation o(Stage::original, x, std::nullopt, 0, -1);
+  EXPECT_EQ(&o.moments(), &o.moments());
+  EXPECT_EQ(&o.errors(), &o.errors());
+  EXPECT_EQ(&o.channel_absmax(), &o.channel_absmax());
+  EXPECT_EQ(&o.token_absmax(), &o.token_absmax());
+  EXPECT_EQ(&o.channel_abs_mean(), &o.channel_abs_mean());
+  EXPECT_EQ(o.channel_absmax(), channel_absmax(x));
+  EXPECT_EQ(o.token_absmax(), token_absmax(x));
+  EXPECT_EQ(o.abs_median(), median_of_abs(x));
+  EXPECT_EQ(o.moments().m4, compute_moments(x).m4);
+  EXPECT_EQ(o.errors().count, 0) << "nothing to compare with";
+}
+
+TEST(Stages, HaveTheirStoredNames) {
+  EXPECT_EQ(stage_name(Stage::original), "original");
+  EXPECT_EQ(stage_name(Stage::transformed), "transformed");
+  EXPECT_EQ(stage_name(Stage::quantized), "quantized");
+  EXPECT_EQ(stage_name(Stage::output), "output");
+  EXPECT_EQ(stage_name(Stage::weight_original), "weight_original");
+  EXPECT_EQ(stage_name(Stage::weight_transformed), "weight_transformed");
+  EXPECT_EQ(stage_name(Stage::weight_quantized), "weight_quantized");
+  EXPECT_TRUE(is_weight_stage(Stage::weight_original));
+  EXPECT_TRUE(is_weight_stage(Stage::weight_transformed));
+  EXPECT_TRUE(is_weight_stage(Stage::weight_quantized));
+  EXPECT_FALSE(is_weight_stage(Stage::quantized));
+  EXPECT_FALSE(is_weight_stage(Stage::output));
+}
+
+}  // namespace
+}  // namespace olab
