@@ -127,8 +127,11 @@ std::string nearest(std::string_view name, std::span<const std::string> known) {
 std::string suggestion(std::string_view name, std::span<const std::string> known) {
   if (known.empty()) return "; there are none";
   const std::string near = nearest(name, known);
-  if (!near.empty()) return fmt::format("; did you mean '{}'? Known: {}", near, fmt::join(known, ", "));
-  return fmt::format("; known: {}", fmt::join(known, ", "));
+  constexpr std::size_t kShown = 20;  // a longer list hides what matters
+  std::string list = fmt::format("{}", fmt::join(known.first(std::min(known.size(), kShown)), ", "));
+  if (known.size() > kShown) list += fmt::format(" and {} more", known.size() - kShown);
+  if (near.empty()) return "; known: " + list;
+  return fmt::format("; did you mean '{}'?{}", near, known.size() > kShown ? "" : " Known: " + list);
 }
 
 bool glob_match(std::string_view pattern, std::string_view text) {

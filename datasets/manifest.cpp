@@ -122,9 +122,6 @@ ManifestLayer parse_layer(const Node& node) {
   out.x = parse_place(node.at("x"));
   if (const auto weight = node.find("weight")) out.weight = parse_place(*weight);
   if (out.weight && out.out_features == 0) node.fail("there is a weight, so out_features must be 1 or more");
-  if (!out.weight && out.out_features != 0)
-    node.fail(fmt::format("out_features is {}, but there is no weight; name it, or leave out_features out",
-                          out.out_features));
   return out;
 }
 

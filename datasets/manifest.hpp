@@ -11,7 +11,7 @@
 //       {
 //         "name": "model.layers.0.self_attn.q_proj",
 //         "tokens": 2048, "in_features": 4096,    must be the shape of x
-//         "out_features": 4096,                   must be the rows of weight; 0 or absent without one
+//         "out_features": 4096,                   must be the rows of weight; without one free, may be absent
 //         "x": {"file": "000.safetensors", "tensor": "x"},
 //         "weight": {"file": "000.safetensors", "tensor": "weight"}     null or absent: no weight
 //       }
@@ -42,7 +42,7 @@ struct ManifestLayer {
   std::string name;
   Index tokens = 0;
   Index in_features = 0;
-  Index out_features = 0;  ///< 0 without weight
+  Index out_features = 0;  ///< of the model's layer, even where its weight was not recorded; 0: unknown
   TensorPlace x;
   std::optional<TensorPlace> weight;
 };

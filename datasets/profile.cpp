@@ -35,12 +35,13 @@ constexpr Index kRowGrain = 64;
 // Expected number of entries of a channel that pass the bound. With e^-4.6 = 1/100 of the channels none does.
 constexpr double kPassingEntries = 4.605170185988091;
 
-/// Random entries of mean 0: sign times a magnitude drawn through its tabulated quantile function, 5 ns each.
+/// Random entries of mean 0: a sign times a magnitude drawn through its tabulated quantile function, for the
+/// price of 64 random bits.
 class EntryTable {
  public:
   /// Gaussian, or Student t with `tail` degrees of freedom. Magnitudes above the one that is passed with
   /// probability `passing` are set to it: the bound. `passing` of 0: the table's own end, about 1/32768.
-  EntryTable(std::optional<double> tail, double passing) {
+  EntryTable(std::optional<double> tail, double passing) : tail_(tail), passing_(passing) {
     const double floor = 0.25 / static_cast<double>(kCells);
     bound_ = upper_quantile(tail, std::max(passing, floor));
     for (std::size_t k = 0; k < kCells; ++k) {
@@ -57,6 +58,8 @@ class EntryTable {
     rms_ = std::sqrt(sum / static_cast<double>(kCells));
   }
 
+  std::optional<double> tail() const { return tail_; }
+  double passing() const { return passing_; }
   double bound() const { return bound_; }
   double rms() const { return rms_; }
 
@@ -83,6 +86,8 @@ class EntryTable {
     return boost::math::quantile(boost::math::complement(boost::math::normal(), above / 2));
   }
 
+  std::optional<double> tail_;
+  double passing_;
   std::vector<float> knots_ = std::vector<float>(kCells + 1);
   double bound_ = 0;
   double rms_ = 1;
@@ -205,9 +210,9 @@ class GeneratedRecording final : public Recording {
       // Only stated maxima need a bound. A rectified channel has half of its tokens to reach it in.
       const double entries = static_cast<double>(profile_.tokens) * (input.rectified ? 0.5 : 1.0);
       const bool bounded = input.statistic == ChannelStatistic::absmax;
-      input_tables_.emplace_back(input.tail, bounded ? kPassingEntries / entries : 0.0);
+      input_tables_.push_back(table_of(input.tail, bounded ? kPassingEntries / entries : 0.0));
     }
-    for (const ProfileKind& kind : profile_.kinds) weight_tables_.emplace_back(kind.weight_tail, 0.0);
+    for (const ProfileKind& kind : profile_.kinds) weight_tables_.push_back(table_of(kind.weight_tail, 0.0));
     list_layers();
   }
 
@@ -255,6 +260,15 @@ class GeneratedRecording final : public Recording {
   }
   Index number_of(std::size_t index) const { return static_cast<Index>(index / profile_.kinds.size()); }
 
+  /// Few different tables serve all inputs and kinds; one costs 10 ms.
+  std::size_t table_of(std::optional<double> tail, double passing) {
+    const auto known = std::ranges::find_if(
+        tables_, [&](const EntryTable& t) { return t.tail() == tail && t.passing() == passing; });
+    if (known != tables_.end()) return static_cast<std::size_t>(known - tables_.begin());
+    tables_.emplace_back(tail, passing);
+    return tables_.size() - 1;
+  }
+
   /// The texts for people have no part in the numbers.
   void hash_facts(const ConfigNode& root) {
     ConfigNode facts = root;
@@ -284,7 +298,7 @@ class GeneratedRecording final : public Recording {
 
   Matrix generate_x(std::size_t index, Index tokens) const {
     const ProfileInput& input = profile_.inputs[kind_of(index).input];
-    const EntryTable& table = input_tables_[kind_of(index).input];
+    const EntryTable& table = tables_[input_tables_[kind_of(index).input]];
     const Index number = number_of(index);
     const ProfileGroup& group = *std::ranges::find_if(
         input.groups, [&](const ProfileGroup& g) { return g.first <= number && number <= g.last; });
@@ -313,7 +327,7 @@ class GeneratedRecording final : public Recording {
 
   Matrix generate_w(std::size_t index) const {
     const ProfileKind& kind = kind_of(index);
-    const EntryTable& table = weight_tables_[index % profile_.kinds.size()];
+    const EntryTable& table = tables_[weight_tables_[index % profile_.kinds.size()]];
     const LayerInfo& info = layers_[index];
     const double scale = kind.weight_gain / (std::sqrt(static_cast<double>(info.in_features)) * table.rms());
     const RandomStream stream = model_stream().fork("w of " + info.name);
@@ -338,9 +352,10 @@ class GeneratedRecording final : public Recording {
   Rounding rounding_ = Rounding::none;
   std::string facts_hash_;
   std::map<std::string, std::string> facts_;
-  std::vector<EntryTable> input_tables_;   ///< of profile_.inputs
-  std::vector<EntryTable> weight_tables_;  ///< of profile_.kinds
-  std::vector<LayerInfo> layers_;          ///< layer by layer, kinds in their order
+  std::vector<EntryTable> tables_;
+  std::vector<std::size_t> input_tables_;   ///< of profile_.inputs, into tables_
+  std::vector<std::size_t> weight_tables_;  ///< of profile_.kinds, into tables_
+  std::vector<LayerInfo> layers_;           ///< layer by layer, kinds in their order
 };
 
 /// A shipped profile is known by its model. (Not by the stem of its file: CMake ends that at the first dot,

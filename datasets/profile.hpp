@@ -6,8 +6,9 @@
 // have the magnitudes of the model, one by one, and NOT its correlations: channels are independent of one
 // another, the sign of an outlier channel is random, and W knows nothing of X. What depends on correlations
 // (the rank of X, the output error of a method that uses the Hessian XᵀX) is that of independent channels.
-// Where a profile states channel maxima, no entry passes its channel's maximum, and within the profile's
-// `tokens` tokens 99 channels in 100 reach it. datasets/profile_facts.hpp explains the keys of a profile.
+// Where a profile states channel maxima, no entry passes its channel's maximum (but for rounding), and within
+// the profile's `tokens` tokens 99 channels in 100 reach it. datasets/profile_facts.hpp explains the keys of
+// a profile.
 #pragma once
 
 #include <cstdint>

@@ -176,6 +176,14 @@ void apply(ConfigNode& root, const Override& o) {
   for (std::size_t i = 0; i + 1 < o.path.size(); ++i) {
     ConfigNode* next = child(*node, o.path[i], true);
     if (next == nullptr) {
+      const bool adds = o.mode == Override::Mode::add || o.mode == Override::Mode::force;
+      if (node->is_list() && adds) {
+        ConfigNode entry = new_map(o.where);
+        entry.entries.emplace_back(o.path[i], new_map(o.where));
+        node->items.push_back(std::move(entry));
+        node = &node->items.back().entries.front().second;
+        continue;
+      }
       if (o.mode == Override::Mode::remove || node->is_list()) {
         throw Error(fmt::format("{}: there is no '{}' here{}", o.where, o.path[i],
                                 suggestion(o.path[i], child_names(*node))));
@@ -216,9 +224,12 @@ void apply(ConfigNode& root, const Override& o) {
     ConfigNode entry = new_map(o.where);
     entry.entries.emplace_back(last, std::move(value));
     node->items.push_back(std::move(entry));
-  } else {
+  } else if (node->is_list()) {
     throw Error(
         fmt::format("{}: there is no '{}' here{}", o.where, last, suggestion(last, child_names(*node))));
+  } else {
+    throw Error(
+        fmt::format("{}: '{}' is no map, so it has no '{}'", o.where, o.path[o.path.size() - 2], last));
   }
 }
 

@@ -208,7 +208,8 @@ void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOpt
       plan.seconds_from_store = false;
       double work = run_work(layer, plan.metrics.size());
       if (calibrated.emplace(run.method, run.seed, run.calibration_tokens).second)
-        work += r.methods.make(m.spec, r)->calibration_work(run.calibration_tokens, layer.info.in_features);
+        work +=
+            r.methods.make(m.spec, r)->calibration_work(run.calibration_tokens, layer.info.in_features, r);
       plan.seconds += work / rate;
     }
     const WorkingSet set = working_set(layer, longest);

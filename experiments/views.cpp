@@ -159,7 +159,7 @@ std::string render_tables(const Views& views, Format format) {
     if (!out.empty()) out += "\n";
     out += render_table(t.table, format, t.better);
     if (format == Format::text && !t.definition.empty())
-      out += fmt::format("  {} = {}\n", t.table.value, t.definition);
+      out += fmt::format("  {} = {}\n", t.table.value, t.definition.substr(0, t.definition.find(';')));
   }
   return out;
 }

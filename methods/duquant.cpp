@@ -21,6 +21,7 @@
 // As in the released code: pivot: row, fresh_q: per-search, score: peak-to-peak (share_rotation: true is
 // both).
 #include "core/registries.hpp"
+#include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
 #include "methods/common/permutation.hpp"
 #include "methods/common/rotate_permute.hpp"
@@ -37,10 +38,19 @@ struct DuQuant final : Method, RotationSettings {
   Index permutation_times = RotatePermute{}.permutation_times;
   bool second_rotation = RotatePermute{}.second_rotation;
 
-  Index block_size(Index /*channels*/) const override { return RotationSettings::block_size; }
+  Index block_size(Index channels) const override {
+    return resolve_block(RotationSettings::block_size, channels);
+  }
 
   void check(Index channels, const Registries& /*registries*/) const override {
-    check_block_size(channels, RotationSettings::block_size, "duquant");
+    check_block_size(channels, block_size(channels), "duquant");
+  }
+
+  double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {
+    RotationSettings search = *this;
+    search.block_size = block_size(channels);
+    const Index rotations = (rotation ? 1 : 0) + (second_rotation ? permutation_times : 0);
+    return static_cast<double>(rotations) * search_work(search, tokens, channels);
   }
 
   Chain calibrate(const Calibration& calibration) const override {
@@ -51,8 +61,9 @@ struct DuQuant final : Method, RotationSettings {
       chain.add(make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha)));
       chain.apply_to_activations(x);
     }
-    const RotatePermute recipe{static_cast<const RotationSettings&>(*this), rotation, permutation,
-                               permutation_times, second_rotation};
+    RotationSettings search = *this;
+    search.block_size = block_size(calibration.x.cols());
+    const RotatePermute recipe{search, rotation, permutation, permutation_times, second_rotation};
     chain.append(rotate_and_permute(std::move(x), recipe, calibration));
     return chain;
   }
@@ -73,6 +84,7 @@ OLAB_REGISTER(duquant) {
       .param("permutation_times", &DuQuant::permutation_times, "how often (permute, rotate) is done", 0, 16)
       .param("block_size", static_cast<Index DuQuant::*>(&RotationSettings::block_size), "channels per block",
              2, 65536)
+      .also("auto", kAutoBlock)
       .param("max_rotation_step", static_cast<Index DuQuant::*>(&RotationSettings::steps),
              "greedy steps that each rotation tries", 1, 1000000)
       .param("second_rotation", &DuQuant::second_rotation, "rotate after each permutation");

@@ -3,19 +3,18 @@
 #include <fmt/format.h>
 
 #include "core/registries.hpp"
+#include "methods/common/block_size.hpp"
 #include "methods/common/hadamard_matrix.hpp"
 #include "methods/common/method.hpp"
 
 namespace olab {
 namespace {
 
-constexpr Index kFull = 0;
-
 struct Hadamard final : Method {
   Index block = 128;
   bool signs = true;
 
-  Index block_size(Index channels) const override { return block == kFull ? channels : block; }
+  Index block_size(Index channels) const override { return resolve_block(block, channels); }
 
   // Building a transform of this width is the check: it knows every reason to refuse.
   void check(Index channels, const Registries& /*registries*/) const override {
@@ -42,9 +41,13 @@ struct Hadamard final : Method {
 
 OLAB_REGISTER(hadamard) {
   using namespace olab;
-  r.methods.add(Schema<Hadamard>("hadamard", "Rotates by a normalised Hadamard matrix, full or in blocks",
-                                 "Ashkboos et al. 2024, arXiv:2404.00456")
-                    .param("block_size", &Hadamard::block, "channels per block", 2, 65536)
-                    .also("full", kFull)
-                    .param("signs", &Hadamard::signs, "flip channels at random first"));
+  r.methods.add(
+      Schema<Hadamard>("hadamard", "Rotates by a normalised Hadamard matrix, full or in blocks",
+                       "Ashkboos et al. 2024, arXiv:2404.00456")
+          .param("block_size", &Hadamard::block,
+                 "channels per block; auto: the largest power of two up to 128 that divides the width", 2,
+                 65536)
+          .also("full", kFullBlock)
+          .also("auto", kAutoBlock)
+          .param("signs", &Hadamard::signs, "flip channels at random first"));
 }

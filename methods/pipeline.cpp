@@ -9,6 +9,7 @@
 
 #include "core/registries.hpp"
 #include "core/text.hpp"
+#include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
 
 namespace olab {
@@ -36,7 +37,8 @@ Index last_block(std::string_view steps, Index channels) {
   for (const std::string& step : split_steps(steps)) {
     for (const auto& [key, value] : parse_spec(step).params) {
       std::int64_t size = 0;
-      if (key == "block_size" && value == "full") block = channels;
+      if (key == "block_size" && value == "full") block = resolve_block(kFullBlock, channels);
+      if (key == "block_size" && value == "auto") block = resolve_block(kAutoBlock, channels);
       if (key == "block_size" && parse_integer(value, size)) block = size;
       if (key == "steps" && value.starts_with('[')) {
         const Index inner = last_block(std::string_view(value).substr(1, value.size() - 2), channels);
@@ -62,6 +64,13 @@ struct Pipeline final : Method {
 
   void check(Index channels, const Registries& registries) const override {
     for (const auto& method : methods(registries)) method->check(channels, registries);
+  }
+
+  double calibration_work(Index tokens, Index channels, const Registries& registries) const override {
+    double out = 0;
+    for (const auto& method : methods(registries))
+      out += method->calibration_work(tokens, channels, registries);
+    return out;
   }
 
   Chain calibrate(const Calibration& calibration) const override {
@@ -93,5 +102,6 @@ OLAB_REGISTER(pipeline) {
   using namespace olab;
   r.methods.add(Schema<Pipeline>("pipeline", "Methods one after the other, in any order")
                     .param("steps", &Pipeline::steps, "methods with their parameters, separated by |")
-                    .normalize(normalize_steps));
+                    .normalize(normalize_steps)
+                    .joins(" | "));
 }

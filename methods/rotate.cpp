@@ -1,5 +1,6 @@
 // DuQuant's greedy rotation alone: one step of a pipeline, or an ablation.
 #include "core/registries.hpp"
+#include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
 #include "methods/common/rotate_permute.hpp"
 
@@ -7,17 +8,27 @@ namespace olab {
 namespace {
 
 struct Rotate final : Method, RotationSettings {
-  Index block_size(Index /*channels*/) const override { return RotationSettings::block_size; }
+  Index block_size(Index channels) const override {
+    return resolve_block(RotationSettings::block_size, channels);
+  }
 
   void check(Index channels, const Registries& /*registries*/) const override {
-    check_block_size(channels, RotationSettings::block_size, "rotate");
+    check_block_size(channels, block_size(channels), "rotate");
+  }
+
+  double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {
+    RotationSettings search = *this;
+    search.block_size = block_size(channels);
+    return search_work(search, tokens, channels);
   }
 
   Chain calibrate(const Calibration& calibration) const override {
     check(calibration.x.cols(), calibration.registries);
+    RotationSettings search = *this;
+    search.block_size = block_size(calibration.x.cols());
     Chain chain;
     chain.add(
-        find_rotation(calibration.x, *this, calibration, calibration.number_of("block_rotation")).transform);
+        find_rotation(calibration.x, search, calibration, calibration.number_of("block_rotation")).transform);
     return chain;
   }
 };
@@ -32,6 +43,7 @@ OLAB_REGISTER(rotate) {
   schema
       .param("block_size", static_cast<Index Rotate::*>(&RotationSettings::block_size), "channels per block",
              2, 65536)
+      .also("auto", kAutoBlock)
       .param("steps", static_cast<Index Rotate::*>(&RotationSettings::steps), "greedy steps that are tried",
              1, 1000000);
   r.methods.add(add_search_toggles(schema));

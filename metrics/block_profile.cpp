@@ -51,9 +51,9 @@ OLAB_REGISTER(block_profile) {
                     .param("block_size", &BlockProfile::block_size, kBlockSizeDoc, 1, kLargestBlock)
                     .also("method", kMethodBlockSize)
                     .note("definition",
-                          "rows: mean over the block's channels of O_j = max_t |x_tj|; max of O_j; l1 mass = "
-                          "mean_t Σ_(j in b) "
-                          "|x_tj|; one column a block, more than 512 blocks pooled by max")
+                          "rows: mean over the block's channels of O_j = max_t |x_tj|; max of O_j; l1 mass "
+                          "= mean_t Σ_(j in b) |x_tj|; one column a block, more than 512 blocks pooled by "
+                          "max")
                     .note("unit", "value")
                     .note("better", "none")
                     .note("series", "true"));

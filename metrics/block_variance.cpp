@@ -28,8 +28,8 @@ OLAB_REGISTER(block_variance) {
                     .param("block_size", &BlockVariance::block_size, kBlockSizeDoc, 1, kLargestBlock)
                     .also("method", kMethodBlockSize)
                     .note("definition",
-                          "population variance over blocks b of M_b = mean over the channels j of b of O_j = "
-                          "max_t |x_tj|; 0 where there is one block; blocks: number of blocks")
+                          "population variance over blocks b of M_b = mean over the channels j of b of O_j "
+                          "= max_t |x_tj|; 0 where there is one block; blocks: number of blocks")
                     .note("unit", "value²")
                     .note("better", "lower")
                     .note("values", "block_variance block_variance.blocks"));

@@ -62,8 +62,8 @@ OLAB_REGISTER(channel_profile) {
   r.metrics.add(
       Schema<ChannelProfile>("channel_profile", "Channel maxima sorted from the largest down")
           .note("definition",
-                "rows: rank (1 = largest), O_j = max_t |x_tj| of the channel at that rank, mean_t |x_tj| of "
-                "the same channel; the first 64 ranks, then log-spaced ones, at most 512")
+                "rows: rank (1 = largest), O_j = max_t |x_tj| of the channel at that rank, mean_t |x_tj| "
+                "of the same channel; the first 64 ranks, then log-spaced ones, at most 512")
           .note("unit", "value")
           .note("better", "none")
           .note("series", "true"));

@@ -22,10 +22,10 @@ OLAB_REGISTER(kurtosis) {
   r.metrics.add(
       Schema<Kurtosis>("kurtosis", "Pearson's kurtosis (Gaussian = 3)")
           .choice("axis", &Kurtosis::axis, kKurtosisAxisDoc, kurtosis_axes())
-          .note(
-              "definition",
-              "m4 / m2² with population moments m_k = mean of (x − mean)^k (Pearson, not excess: Gaussian = "
-              "3, uniform = 1.8); over all entries unless an axis is named; NaN where all entries are equal")
+          .note("definition",
+                "m4 / m2² with population moments m_k = mean of (x − mean)^k (Pearson, not excess: Gaussian "
+                "= 3, uniform = 1.8); over all entries unless an axis is named; NaN where all entries are "
+                "equal")
           .note("unit", "ratio")
           .note("better", "lower"));
 }

@@ -49,18 +49,16 @@ OLAB_REGISTER(outliers) {
                  "a massive entry is larger than this many times median |x|", 0)
           .param("normal_ratio", &Outliers::normal_ratio,
                  "O_j of a normal outlier channel is at least this many times the median O of the channels "
-                 "that are "
-                 "not all zero, and its typical entry is larger than this many times median |x|",
+                 "that are not all zero, and its typical entry is larger than this many times median |x|",
                  1)
           .param("persistence", &Outliers::persistence,
                  "share of the tokens in which a normal outlier channel must be large (more than this share)",
                  0, 1)
           .note("definition",
-                "massive: entries with |x| > massive_absolute and |x| > massive_ratio · median |x|, and the "
-                "tokens "
-                "and channels that hold one; normal: channels with O_j = max_t |x_tj| >= normal_ratio · "
-                "median O and "
-                "|x_tj| > normal_ratio · median |x| in more than the share persistence of the tokens")
+                "massive: entries with |x| > massive_absolute and |x| > massive_ratio · median |x|, and "
+                "the tokens and channels that hold one; normal: channels with O_j = max_t |x_tj| >= "
+                "normal_ratio · median O and |x_tj| > normal_ratio · median |x| in more than the share "
+                "persistence of the tokens")
           .note("unit", "count")
           .note("better", "lower")
           .note("values",

@@ -45,9 +45,8 @@ OLAB_REGISTER(within_block_variance) {
           .param("block_size", &WithinBlockVariance::block_size, kBlockSizeDoc, 1, kLargestBlock)
           .also("method", kMethodBlockSize)
           .note("definition",
-                "mean over blocks b of the population variance of all entries x_tj of the block (all tokens, "
-                "j in "
-                "b) around the block's own mean")
+                "mean over blocks b of the population variance of all entries x_tj of the block (all "
+                "tokens, j in b) around the block's own mean")
           .note("unit", "value²")
           .note("better", "none"));
 }

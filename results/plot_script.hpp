@@ -52,6 +52,7 @@ inline constexpr const char* kMuted = "#57606a";  ///< axes
 inline constexpr const char* kGrid = "#d0d7de";
 inline constexpr const char* kPaper = "#ffffff";
 inline constexpr const char* kEmpty = "#eaeef2";    ///< a cell without a number
+inline constexpr const char* kBefore = "#c4ccd4";   ///< areas and broad lines of the original
 inline constexpr const char* kOnLight = "#14181d";  ///< text on a light cell, whatever the page's theme
 inline constexpr const char* kOnDark = "#fdfdfd";
 /// Okabe and Ito, those that stand out on white first.

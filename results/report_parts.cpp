@@ -70,13 +70,14 @@ std::string canonical_colour(const std::string& text) {
 }
 
 std::string themed(const std::string& colour) {
-  static constexpr std::array<std::pair<const char*, const char*>, 6> kTheme{
+  static constexpr std::array<std::pair<const char*, const char*>, 7> kTheme{
       {{plot_colour::kInk, "var(--ink)"},
        {"#000000", "var(--ink)"},
        {plot_colour::kMuted, "var(--muted)"},
        {plot_colour::kGrid, "var(--grid)"},
        {plot_colour::kPaper, "var(--card)"},
-       {plot_colour::kEmpty, "var(--soft)"}}};
+       {plot_colour::kEmpty, "var(--soft)"},
+       {plot_colour::kBefore, "var(--before)"}}};
   const std::string canonical = canonical_colour(colour);
   for (const auto& [from, to] : kTheme)
     if (canonical == from) return to;
@@ -97,7 +98,7 @@ std::string prefixed_urls(const std::string& value, std::string_view prefix) {
 }
 
 std::string rewritten(const Tag& tag, std::string_view prefix, std::string_view label) {
-  std::string out = "<" + tag.name;
+  std::string out = fmt::format("<{}", tag.name);
   const auto add = [&](std::string_view name, std::string_view value) {
     out += fmt::format(" {}=\"", name);
     for (const char c : value) {  // entities in it are as they were
@@ -114,7 +115,7 @@ std::string rewritten(const Tag& tag, std::string_view prefix, std::string_view 
     if (name == "id") {
       add("id", std::string(prefix) + value);
     } else if (name == "href" || name == "xlink:href") {
-      if (value.starts_with("#")) add("href", "#" + std::string(prefix) + value.substr(1));
+      if (value.starts_with("#")) add("href", fmt::format("#{}{}", prefix, value.substr(1)));
       if (value.starts_with("data:image/")) add("href", value);
     } else if (name == "fill" || name == "stroke" || name == "color") {
       add(name, themed(prefixed_urls(value, prefix)));
@@ -227,21 +228,21 @@ std::string_view report_style() {
   return R"css(
 :root {
   color-scheme: light dark;
-  --ink: #24292f; --muted: #57606a; --grid: #d0d7de; --soft: #eaeef2; --card: #ffffff; --page: #f6f8fa;
+  --ink: #24292f; --muted: #57606a; --grid: #d0d7de; --soft: #eaeef2; --before: #c4ccd4; --card: #ffffff; --page: #f6f8fa;
   --accent: #0b5cad; --best: #dcefe6; --best-ink: #0b5d3f; --bad: #fdeae2; --bad-ink: #9a3412;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --ink: #e6edf3; --muted: #9da7b1; --grid: #363d46; --soft: #262c34; --card: #161b22; --page: #0d1117;
+    --ink: #e6edf3; --muted: #9da7b1; --grid: #363d46; --soft: #262c34; --before: #434c56; --card: #161b22; --page: #0d1117;
     --accent: #6cb0f5; --best: #12392b; --best-ink: #8fdcb6; --bad: #432014; --bad-ink: #ffb08a;
   }
 }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 var(--sans); }
-main, header, footer { max-width: 1180px; margin: 0 auto; padding: 0 24px; }
+main, header, footer { max-width: 1280px; margin: 0 auto; padding: 0 24px; }
 header { padding-top: 44px; }
 h1 { margin: 0 0 8px; font-size: 2rem; line-height: 1.2; letter-spacing: -0.015em; overflow-wrap: anywhere; }
 h2 { margin: 52px 0 14px; font-size: 1.3rem; letter-spacing: -0.01em; }
@@ -267,8 +268,8 @@ caption { text-align: left; }
 th, td { padding: 6px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--soft); }
 th.t, td.t { text-align: left; }
 thead th { border-bottom: 1.5px solid var(--muted); vertical-align: bottom; font-weight: 600; }
-tbody th { font-weight: 500; text-align: left; }
-tbody tr:hover { background: var(--soft); }
+tbody th { font-weight: 500; text-align: left; position: sticky; left: 0; background: var(--card); }
+tbody tr:hover, tbody tr:hover th { background: var(--soft); }
 td.wrap { white-space: normal; min-width: 22em; overflow-wrap: anywhere; }
 th button { all: unset; cursor: pointer; font: inherit; }
 th button:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible {
@@ -282,11 +283,12 @@ th[aria-sort="descending"] button::after { content: "\2193"; opacity: 1; }
 .failed { color: var(--bad-ink); background: var(--bad); border-radius: 4px; padding: 1px 6px;
   font-size: 0.8125rem; }
 .hidden-text { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 20px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); gap: 20px; }
 figure { margin: 0; padding: 14px; min-width: 0; }
 .figures .card { margin: 0; }
 figure svg, figure img { display: block; width: 100%; height: auto; border-radius: 6px; }
-figure svg text, figure svg tspan { font-family: var(--sans); }
+figure svg { overflow: visible; }
+figure svg text, figure svg tspan { font-family: Arial, Helvetica, "Liberation Sans", sans-serif; }
 figure img { background: #ffffff; }
 figcaption { margin-top: 10px; color: var(--muted); font-size: 0.84rem; overflow-wrap: anywhere; }
 .message { background: var(--bad); color: var(--bad-ink); border-radius: 6px; padding: 10px 14px;
@@ -313,7 +315,7 @@ footer { padding-top: 36px; padding-bottom: 44px; color: var(--muted); font-size
   dd { margin-bottom: 10px; }
 }
 @media print {
-  :root { --ink: #000000; --muted: #444444; --grid: #bbbbbb; --soft: #e4e4e4; --card: #ffffff; --page: #ffffff;
+  :root { --ink: #000000; --muted: #444444; --grid: #bbbbbb; --soft: #e4e4e4; --before: #cccccc; --card: #ffffff; --page: #ffffff;
     --accent: #000000; --best: #e4e4e4; --best-ink: #000000; --bad: #ffffff; --bad-ink: #000000; }
   body { font-size: 10pt; }
   main, header, footer { max-width: none; padding: 0; }

@@ -101,6 +101,14 @@ Cell statistics(const Gathered& gathered) {
   }
   cell.mean = over_seeds.mean();
   cell.deviation = kNaN;
+  // A method without chance gives every seed the same number; (a + a + a) / 3 need not be a.
+  const double first = gathered.by_seed.empty() ? kNaN : gathered.by_seed.begin()->second.mean();
+  if (cell.seeds >= 2 && std::isfinite(first) &&
+      std::ranges::all_of(gathered.by_seed, [&](const auto& s) { return s.second.mean() == first; })) {
+    cell.mean = first;
+    cell.deviation = 0;
+    return cell;
+  }
   if (cell.seeds >= 2) {
     double squares = 0;
     for (const auto& [seed, over_layers] : gathered.by_seed) {

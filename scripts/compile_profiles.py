@@ -226,29 +226,20 @@ def deconvolve(vector, tail):
 
 def row_maxima(scales, table, spread, grid):
     """P(largest |x| of a token <= grid) for unit overall scale."""
-    normal = np.sqrt(2) * np.array([inverse_erf(2 * (k + 0.5) / 61 - 1) for k in range(61)])
+    normal = np.linspace(-5, 5, 101) if spread > 0 else np.zeros(1)
+    weights = np.exp(-normal**2 / 2)
     amplitudes = np.exp(spread * normal - spread * spread)
     levels = np.arange(CELLS + 1) / CELLS
     top = scales[-64:]
     rest = np.quantile(scales[:-64], (np.arange(128) + 0.5) / 128)
     weight = (scales.size - 64) / 128
     total = np.zeros_like(grid)
-    for a in amplitudes:
+    for a, share in zip(amplitudes, weights / weights.sum()):
         log_p = np.zeros_like(grid)
         for s, w in [(s, 1.0) for s in top] + [(s, weight) for s in rest]:
             log_p += w * np.log(np.maximum(np.interp(grid / (s * a), table, levels, right=1.0), 1e-300))
-        total += np.exp(log_p)
-    return total / amplitudes.size
-
-
-def inverse_erf(y):
-    """By bisection: plain and exact enough for a grid."""
-    import math
-    low, high = -6.0, 6.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if math.erf(middle) < y else (low, middle)
-    return (low + high) / 2
+        total += share * np.exp(log_p)
+    return total
 
 
 SAMPLES = 512    # the recorded maximum of a position is over up to so many samples

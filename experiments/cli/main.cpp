@@ -276,7 +276,8 @@ int main_checked(int argc, char** argv) {
       if (show.names.size() == 2 && show.names[0] != "run") {
         print(olab::show_entry(show.names[0], show.names[1], r, format));
       } else if (show.names.size() == 1 &&
-                 (olab::is_entry(show.names[0], r) || !fs::exists(common.database_file()))) {
+                 (olab::is_entry(show.names[0], r) ||
+                  show.names[0].find_first_not_of("0123456789abcdef") != std::string::npos)) {
         print(olab::show_entry("", show.names[0], r, format));
       } else {
         const olab::Store store = common.existing();

@@ -13,6 +13,10 @@ Method::~Method() = default;
 
 void Method::check(Index /*channels*/, const Registries& /*registries*/) const {}
 
+double Method::calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const {
+  return 12.0 * static_cast<double>(tokens) * static_cast<double>(channels);
+}
+
 Index Method::block_size(Index /*channels*/) const {
   return 0;
 }

@@ -48,9 +48,7 @@ class Method {
 
   /// Multiply-adds of calibrate, roughly, for the plan's estimate of time; the default is a few passes over
   /// x.
-  virtual double calibration_work(Index tokens, Index channels) const {
-    return 12.0 * static_cast<double>(tokens) * static_cast<double>(channels);
-  }
+  virtual double calibration_work(Index tokens, Index channels, const Registries& registries) const;
 
   /// Deterministic in x, w and random. Error where it cannot work on this layer.
   virtual Chain calibrate(const Calibration& calibration) const = 0;

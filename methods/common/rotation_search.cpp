@@ -182,4 +182,15 @@ std::function<StepRotation(Index block)> random_block_steps(const RotationSettin
   };
 }
 
+double search_work(const RotationSettings& settings, Index tokens, Index channels) {
+  const auto b = static_cast<double>(settings.block_size);
+  const auto steps = static_cast<double>(settings.steps);
+  const double searches = settings.share_rotation ? 1.0 : static_cast<double>(channels) / b;
+  // A QR in double with its Q costs about 8/3 b³ multiply-adds, at a fraction of the product kernel's speed.
+  constexpr double kQr = 8.0;
+  const double draws = settings.fresh_q == "per-step" ? steps : 1.0;
+  return steps * static_cast<double>(tokens) * static_cast<double>(channels) * b +
+         searches * draws * kQr * b * b * b;
+}
+
 }  // namespace olab

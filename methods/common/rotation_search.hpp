@@ -67,6 +67,9 @@ Matrix base_rotation(Index n);
 /// per-step mode is the draw of per-search mode, and a shorter search draws a prefix of a longer one's.
 StepRotation random_steps(const RotationSettings& settings, RandomStream random);
 
+/// Multiply-adds of one search on tokens × channels, QR of the fresh matrices included: for estimates of time.
+double search_work(const RotationSettings& settings, Index tokens, Index channels);
+
 /// The plain search. x (tokens × K·b) is read as tokens·K rows of b channels; row number = token · K + block.
 /// Step k exchanges positions 0 and p on both sides of its matrix (p: see `pivot`; ties: the first),
 /// multiplies x by it, and the product is cut where the score was least (ties: the first; 0 steps = the

@@ -14,8 +14,7 @@ inline constexpr Index kMethodBlockSize = 0;
 /// Doc text of the parameter block_size, the same for every block metric.
 inline constexpr const char* kBlockSizeDoc =
     "channels per block; method: the block of the run's method, or, where it has none that divides the "
-    "width, "
-    "the largest divisor of the width not above 128";
+    "width, the largest divisor of the width not above 128";
 inline constexpr double kLargestBlock = 1 << 24;
 
 /// Channels per block for this observation. `requested` = kMethodBlockSize: the observation's own block size,

@@ -41,13 +41,9 @@ bool is_weight_stage(Stage stage) {
          stage == Stage::weight_quantized;
 }
 
-Observation::Observation(Stage stage, ConstMatrixRef x, std::optional<ConstMatrixRef> reference,
+Observation::Observation(Stage stage, const ConstMatrixRef& x, std::optional<ConstMatrixRef> reference,
                          Index block_size, Index clipped)
-    : stage_(stage),
-      x_(std::move(x)),
-      reference_(std::move(reference)),
-      block_size_(block_size),
-      clipped_(clipped) {
+    : stage_(stage), x_(x), reference_(std::move(reference)), block_size_(block_size), clipped_(clipped) {
   assert(!reference_ || (reference_->rows() == x_.rows() && reference_->cols() == x_.cols()));
 }
 

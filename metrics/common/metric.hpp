@@ -34,7 +34,7 @@ class Observation {
   /// `reference`: what the matrix should have been (quantized: the transformed matrix; output: X Wᵀ), of the
   /// same shape; absent at the stages where there is nothing to compare. `clipped`: how many values the
   /// quantizer clipped, or < 0.
-  Observation(Stage stage, ConstMatrixRef x, std::optional<ConstMatrixRef> reference, Index block_size,
+  Observation(Stage stage, const ConstMatrixRef& x, std::optional<ConstMatrixRef> reference, Index block_size,
               Index clipped);
 
   Stage stage() const { return stage_; }

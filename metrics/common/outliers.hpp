@@ -34,12 +34,11 @@ struct OutlierPeak {
 
 struct OutlierReport {
   OutlierRules rules;
-  double abs_median = 0;  ///< median |x|; NaN for an empty matrix
-  double channel_median =
-      0;  ///< median of O_j over the channels that are not all zero; NaN where there is none
-  double massive_limit = 0;  ///< entries beyond it are massive
-  double channel_limit = 0;  ///< O_j of a normal outlier is at least this
-  double token_limit = 0;    ///< and most of its entries lie beyond this
+  double abs_median = 0;      ///< median |x|; NaN for an empty matrix
+  double channel_median = 0;  ///< median of O_j over channels that are not all zero; NaN where none is
+  double massive_limit = 0;   ///< entries beyond it are massive
+  double channel_limit = 0;   ///< O_j of a normal outlier is at least this
+  double token_limit = 0;     ///< and most of its entries lie beyond this
   Index massive_entries = 0;
   Index massive_tokens = 0;               ///< rows that hold at least one massive entry
   Index massive_channels = 0;             ///< columns that hold at least one massive entry

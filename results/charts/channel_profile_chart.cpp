@@ -87,7 +87,7 @@ class ChannelProfile final : public Chart {
     for (const std::string& stage : wanted) {
       if (stage != "original") continue;
       // Before any method, so the same for all; broad and behind, as some methods change nothing.
-      add(subjects.front(), stage, "original", fmt::format("lc rgb '{}' lw 6", "#c4ccd4"));
+      add(subjects.front(), stage, "original", fmt::format("lc rgb '{}' lw 6", plot_colour::kBefore));
     }
     std::size_t lines_in_all = 0;
     for (const Subject& subject : subjects) {

@@ -152,8 +152,8 @@ class HistogramChart final : public Chart {
       const std::string title = PlotScript::quote(
           fmt::format("{}, max |x| {}", shorten(all[i].name, 52), short_number(all[i].absmax)));
       if (has_original && i == 0) {
-        plots.push_back(
-            fmt::format("${} using 1:2 with filledcurves y1=bottom fc rgb '#c4ccd4' notitle", block));
+        plots.push_back(fmt::format("${} using 1:2 with filledcurves y1=bottom fc rgb '{}' notitle", block,
+                                    plot_colour::kBefore));
         plots.push_back(fmt::format("${} using 1:2 with lines lc rgb '{}' lw 1 title {}", block,
                                     plot_colour::kMuted, title));
       } else {

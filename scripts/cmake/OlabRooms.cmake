@@ -19,17 +19,20 @@ function(olab_add_room room)
   if(ARG_PLUGINS)
     list(SORT plugins)
     set(declarations "")
+    set(stems "")
     set(calls "")
     foreach(source IN LISTS plugins)
       get_filename_component(stem ${source} NAME_WE)
-      # Two functions of one name in two shared libraries would not be a link error: the first would win silently.
-      get_property(taken GLOBAL PROPERTY olab_plugin_${stem})
-      if(taken)
-        message(FATAL_ERROR "two plug-in files are called ${stem}.cpp:\n  ${taken}\n  ${source}\nrename one")
+      # A metric and a permutation may share a stem, but two functions of one name in two shared libraries would
+      # silently be one: the room joins the name.
+      set_property(SOURCE ${source} APPEND PROPERTY
+        COMPILE_DEFINITIONS olab_register_${stem}=olab_register_${room}_${stem})
+      if(stem IN_LIST stems)
+        message(FATAL_ERROR "two plug-in files of ${room} are called ${stem}.cpp; rename one")
       endif()
-      set_property(GLOBAL PROPERTY olab_plugin_${stem} ${source})
-      string(APPEND declarations "void olab_register_${stem}(olab::Registries&);\n")
-      string(APPEND calls "  olab_register_${stem}(r);\n")
+      list(APPEND stems ${stem})
+      string(APPEND declarations "void olab_register_${room}_${stem}(olab::Registries&);\n")
+      string(APPEND calls "  olab_register_${room}_${stem}(r);\n")
     endforeach()
     set(list_cpp ${PROJECT_BINARY_DIR}/generated/register_${room}.cpp)
     file(CONFIGURE OUTPUT ${list_cpp} @ONLY CONTENT

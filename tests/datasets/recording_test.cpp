@@ -355,7 +355,6 @@ TEST(Manifest, EveryFaultIsNamedWithItsPlace) {
        "layers[0].x: key 'tensr' is not known; did you mean 'tensor'?"},
       {manifest_with(x, R"(,"wieght":{})"), "layers[0]: key 'wieght' is not known; did you mean 'weight'?"},
       {manifest_with(x, R"(,"weight":)" + x), "there is a weight, so out_features must be 1 or more"},
-      {manifest_with(x, R"(,"out_features":3)"), "out_features is 3, but there is no weight"},
       {manifest_with(x, R"(,"tokens":1)"), "key 'tokens' stands twice"},
       {R"({"format":"outlierlab-recording","version":1,"layers":[{"name":"a","tokens":1.5}]})",
        "layers[0].tokens: a whole number"},
@@ -373,6 +372,16 @@ TEST(Manifest, EveryFaultIsNamedWithItsPlace) {
                                         "m");
                        }),
                        "layers[1]: a layer 'a' stands before it already"));
+}
+
+TEST(Manifest, OutFeaturesMayBeKnownWithoutAWeight) {
+  const TempDir dir;
+  write_npy(dir / "a.npy", {"a", DType::f32, {1, 2}, encode(Matrix::Ones(1, 2), DType::f32)});
+  test::write_file(dir / "manifest.json",
+                   manifest_with(R"({"file":"a.npy","tensor":"a"})", R"(,"out_features":3)"));
+  const auto recording = open(dir.path());
+  EXPECT_EQ(recording->layers()[0].out_features, 0);  // the recording has no W
+  EXPECT_EQ(recording->load(0, 0).w.rows(), 0);
 }
 
 TEST(Manifest, DeepNestingIsRefused) {

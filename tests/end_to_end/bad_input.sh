@@ -45,8 +45,8 @@ run 2 run study.yaml --shard 5/4
 says "$err" "--shard 5/4"
 run 2 run study.yaml --format xml
 says "$err" "xml"
-run 2 run study.yaml --memory 1MiB
-says "$err" "more than the limit of 1.0 MiB"
+run 2 run study.yaml --memory 0.1MiB
+says "$err" "more than the limit of 102 KiB"
 run 2 run study.yaml --plugin missing.so
 says "$err" "plug-in missing.so: no such file"
 run 2 run study.yaml --jobs 0
@@ -59,7 +59,7 @@ run 2 list methdos
 says "$err" "did you mean 'methods'?"
 run 2 show duqant
 says "$err" "did you mean 'duquant'?"
-run 2 list runs
+run 2 list runs --db none/olab.db
 says "$err" "olab.db"
 run 2 inspect missing_folder
 says "$err" "missing_folder"
@@ -85,7 +85,7 @@ run 0 run study.yaml methods=rtn '~views'
 run 2 show 999
 run 2 table nosuch
 says "$err" "no study called 'nosuch'"
-run 2 table small --value output.nsme
+run 2 table small --value output.nmsee
 says "$err" "did you mean 'output.nmse'?"
 run 2 table small --rows methd
 says "$err" "method"

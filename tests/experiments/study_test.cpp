@@ -92,14 +92,14 @@ TEST(Study, QuantizerAxesAreNamed) {
       << "without a quantizer nothing is quantized";
 }
 TEST(Study, ErrorsNameLineAndNearestName) {
-  EXPECT_EQ(why("  - duqant\n").substr(0, 71),
+  EXPECT_EQ(why("  - duqant\n").substr(0, 72),
             "t.yaml:4:5: no method is called 'duqant'; did you mean 'duquant'? Known:");
   EXPECT_EQ(why("  - smoothquant: {alpha: [0.5, 7]}\n"),
             "t.yaml:4:19: smoothquant.alpha: 7 is outside 0 to 1");
   EXPECT_EQ(why("  - smoothquant: {alpha: []}\n"),
             "t.yaml:4:19: 'alpha' is an empty list; give at least one value");
   EXPECT_EQ(why("  - smoothquant: {alpha: [0.5, 0.5]}\n"), "t.yaml:4:32: 'alpha' lists '0.5' twice");
-  EXPECT_EQ(why("  - rtn\n", "mehtods: 1\n").substr(0, 63),
+  EXPECT_EQ(why("  - rtn\n", "mehtods: 1\n").substr(0, 65),
             "t.yaml:5:1: a study has no key 'mehtods'; did you mean 'methods'?");
   EXPECT_EQ(why("  - rtn\n", "quantizer: {weight: {bit: 4}}\n").substr(0, 52),
             "t.yaml:5:22: integer has no parameter 'bit'; did you");

@@ -1,4 +1,4 @@
-// Writes a few good and a few telling inputs for every fuzzer: fuzz_seeds FOLDER.
+// Writes a few good and a few telling inputs for every fuzzer: make_seeds FOLDER.
 #include <array>
 #include <filesystem>
 #include <iostream>
@@ -27,21 +27,23 @@ void write_tensor_files(const fs::path& folder) {
     const auto bytes = olab::encode(values, dtype);
     const std::vector<TensorView> tensors{{"a.x", dtype, {4, 3}, bytes},
                                           {"a.weight", dtype, {2, 2, 3}, bytes}};
-    olab::write_safetensors(folder / "safetensors" / name, tensors, {{"model", "seed"}});
+    olab::write_safetensors(folder / "fuzz_safetensors" / name, tensors, {{"model", "seed"}});
     if (dtype == DType::bf16) continue;
-    olab::write_npy(folder / "npy" / name, tensors[0]);
-    olab::write_npz(folder / "npz" / (std::string(name) + ".stored"), tensors, olab::Compression::stored);
-    olab::write_npz(folder / "npz" / (std::string(name) + ".deflated"), tensors, olab::Compression::deflated);
+    olab::write_npy(folder / "fuzz_npy" / name, tensors[0]);
+    olab::write_npz(folder / "fuzz_npz" / (std::string(name) + ".stored"), tensors,
+                    olab::Compression::stored);
+    olab::write_npz(folder / "fuzz_npz" / (std::string(name) + ".deflated"), tensors,
+                    olab::Compression::deflated);
   }
   const std::string data = olab::test::floats(1, 2, 3, 4, 5, 6);
   for (const int version : {1, 2, 3})
     olab::test::write_file(
-        folder / "npy" / ("version" + std::to_string(version)),
+        folder / "fuzz_npy" / ("version" + std::to_string(version)),
         olab::test::raw_npy(version, "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 3, 2,), }", data));
   olab::test::write_file(
-      folder / "npy/object",
+      folder / "fuzz_npy/object",
       olab::test::raw_npy(1, "{'descr': '|O', 'fortran_order': False, 'shape': (), }", "N."));
-  olab::test::write_file(folder / "safetensors/extra",
+  olab::test::write_file(folder / "fuzz_safetensors/extra",
                          olab::test::raw_safetensors(
                              R"({"t":{"n":[1,{"k":null}],"dtype":"F32","shape":[],"data_offsets":[0,4]}}  )",
                              olab::test::floats(1)));
@@ -57,9 +59,9 @@ void write_manifests(const fs::path& folder) {
                       {"000.safetensors", "x"},
                       olab::TensorPlace{"000.safetensors", "weight"}});
   m.layers.push_back({"model.layers.0.fc2", 4, 3, 0, {"sub/b.npy", "b"}, std::nullopt});
-  olab::test::write_file(folder / "manifest/full", olab::manifest_text(m));
+  olab::test::write_file(folder / "fuzz_manifest/full", olab::manifest_text(m));
   olab::test::write_file(
-      folder / "manifest/short",
+      folder / "fuzz_manifest/short",
       R"({"format":"outlierlab-recording","version":1,"created":[1.5e3,true],"provenance":"p","layers":[)"
       R"({"name":"\u00e9","tokens":1,"in_features":2,"x":{"file":"a.npy","tensor":"a"},"weight":null}]})");
 }
@@ -76,22 +78,22 @@ void write_texts(const fs::path& folder) {
       "a: &x {b: 1}\nc: *x\n", "text: |\n  two\n  lines\nfolded: >-\n  one\n  line\n",
       "'q': \"\\u00e9\\n\"\n? k\n: v\n"};
   for (std::size_t i = 0; i < kSpecs.size(); ++i)
-    olab::test::write_file(folder / "spec" / std::to_string(i), kSpecs.at(i));
+    olab::test::write_file(folder / "fuzz_spec" / std::to_string(i), kSpecs.at(i));
   for (std::size_t i = 0; i < kYaml.size(); ++i)
-    olab::test::write_file(folder / "yaml" / std::to_string(i), kYaml.at(i));
+    olab::test::write_file(folder / "fuzz_yaml" / std::to_string(i), kYaml.at(i));
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
   if (count != 2) {
-    std::cerr << "usage: fuzz_seeds FOLDER\n";
+    std::cerr << "usage: make_seeds FOLDER\n";
     return 2;
   }
   try {
     const fs::path folder = *std::next(arguments);
     for (const char* name : {"safetensors", "npy", "npz", "manifest", "spec", "yaml"})
-      fs::create_directories(folder / name);
+      fs::create_directories(folder / (std::string("fuzz_") + name));
     write_tensor_files(folder);
     write_manifests(folder);
     write_texts(folder);

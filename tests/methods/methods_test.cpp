@@ -203,7 +203,7 @@ TEST(HadamardMethod, IsFullOrInBlocksWithOrWithoutSigns) {
             "one: 2, 4, "
             "8, 12, 24");
   EXPECT_EQ(error_of([&] { r.methods.make("hadamard(0)", r); }),
-            "hadamard.block_size: 0 is outside 2 to 65536 or 'full'");
+            "hadamard.block_size: 0 is outside 2 to 65536 or 'full' or 'auto'");
 }
 
 TEST(BlockMethods, RefuseABlockSizeThatDoesNotDivideTheWidth) {

@@ -691,6 +691,7 @@ TEST_F(StoreTest, ManyProcessesMayCreateOneDatabaseAtOnce) {
         return std::to_string(store.begin(sample(fmt::format("k{}", i))));
       });
     std::vector<std::string> ids;
+    ids.reserve(children.size());
     for (Child& child : children) ids.push_back(child.result());
     std::ranges::sort(ids);
     EXPECT_EQ(ids, (std::vector<std::string>{"1", "2", "3", "4"}));
@@ -756,6 +757,7 @@ TEST_F(StoreTest, LosesNothingOfWhatManyProcessesWriteTogether) {
 TEST_F(StoreTest, ThreadsShareOneStore) {
   Store store(file());
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       for (int i = 0; i < 50; ++i) {

@@ -94,6 +94,15 @@ std::string csv_cell(const std::vector<std::vector<std::string>>& rows, std::siz
   return "no column " + column;
 }
 
+TEST(MakeTableTest, EqualSeedsHaveNoDeviation) {
+  // (0.1 + 0.1 + 0.1) / 3 is not 0.1 in binary.
+  const std::vector<RunRecord> runs{run_of("rtn", "down_proj", 0, 0.1), run_of("rtn", "down_proj", 1, 0.1),
+                                    run_of("rtn", "down_proj", 2, 0.1)};
+  const Cell cell = make_table(runs, {}).cells.at(0).at(0);
+  EXPECT_EQ(cell.mean, 0.1);
+  EXPECT_EQ(cell.deviation, 0);
+}
+
 TEST(RunFieldTest, KnowsFieldsAndParameters) {
   RunRecord r = run_of("rtn", "down_proj", 18446744073709551615U, 1);
   r.recording = "profile p";
@@ -330,7 +339,7 @@ TEST(RenderTable, TellsNaNAndInfinityFromNothing) {
   EXPECT_TRUE(cells.at(3).at("mean").is_null());
   expect_contains(render_table(table, Format::markdown), "| c | -inf |");
   expect_contains(render_table(table, Format::latex), "c & $-\\infty$");
-  expect_contains(render_table(table, Format::latex), "a & $\\mathrm{nan} \\pm \\mathrm{nan}$");
+  expect_contains(render_table(table, Format::latex), R"(a & $\mathrm{nan} \pm \mathrm{nan}$)");
 }
 
 TEST(ShowNumber, HasFourSignificantDigits) {
@@ -376,7 +385,7 @@ TEST(EscapeCell, KeepsEveryFormatWhole) {
   EXPECT_EQ(escape_cell("two\nlines", Format::latex), "two lines");
   EXPECT_EQ(escape_cell("two\r\nlines\t\x1b[31m", Format::text), "two lines ?[31m");
   EXPECT_EQ(nlohmann::json::parse(escape_cell("q\"\\\n\x01é", Format::json)), "q\"\\\n\x01é");
-  EXPECT_NO_THROW(nlohmann::json::parse(escape_cell("\xff not UTF-8", Format::json)));
+  EXPECT_TRUE(nlohmann::json::accept(escape_cell("\xff not UTF-8", Format::json)));
 }
 
 TEST(RenderGrid, AlignsByCharactersNotBytes) {
@@ -456,7 +465,7 @@ TEST(ExportRuns, IsShortForPeople) {
   expect_contains(markdown, "| 1 | finished | model.layers.0.down_proj | rtn | - | - | 0 | - | 0.3333 | - |");
   expect_contains(markdown, "x\\|y");
   expect_contains(markdown, "line 1<br>line 2, with commas");
-  expect_contains(export_runs(three_runs(), Format::latex), " & $\\mathrm{nan}$ & $-\\infty$ \\\\");
+  expect_contains(export_runs(three_runs(), Format::latex), R"( & $\mathrm{nan}$ & $-\infty$ \\)");
   expect_contains(export_runs(three_runs(), Format::text), "line 1 line 2, with commas");
 }
 

@@ -15,7 +15,7 @@ struct AbsMax final : PermutationStrategy {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(absmax) {
+OLAB_REGISTER(absmax_order) {
   using namespace olab;
   r.permutations.add(Schema<AbsMax>("absmax", "Sorts channels by max|x|, largest first"));
 }
