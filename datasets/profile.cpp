@@ -195,6 +195,7 @@ class GeneratedRecording final : public Recording {
   GeneratedRecording(const ConfigNode& root, const GenerateOptions& options)
       : profile_(parse_profile(root)), options_(options) {
     check_option("tokens", options.tokens);
+    check_option("sequence_length", options.sequence_length);
     check_option("in_features", options.in_features);
     check_option("out_features", options.out_features);
     if (options_.tokens == 0) options_.tokens = profile_.tokens;
@@ -243,6 +244,7 @@ class GeneratedRecording final : public Recording {
         .add(facts_hash_)
         .add(options_.seed)
         .add(static_cast<std::uint64_t>(info.tokens))
+        .add(static_cast<std::uint64_t>(options_.sequence_length))
         .add(static_cast<std::uint64_t>(info.in_features))
         .add(static_cast<std::uint64_t>(info.out_features))
         .add(info.name)
@@ -271,9 +273,10 @@ class GeneratedRecording final : public Recording {
 
   /// The texts for people have no part in the numbers.
   void hash_facts(const ConfigNode& root) {
-    ConfigNode facts = root;
-    std::erase_if(facts.entries, [](const auto& e) { return e.first == "summary" || e.first == "source"; });
-    facts_hash_ = Hasher().add(to_yaml(facts)).hex();
+    Hasher hasher;
+    for (const auto& [key, value] : root.entries)
+      if (key != "summary" && key != "source") hasher.add(key).add(to_yaml(value));
+    facts_hash_ = hasher.hex();
   }
 
   void list_layers() {
@@ -307,11 +310,13 @@ class GeneratedRecording final : public Recording {
     const ChannelPlan plan = plan_channels(profile_, input, group, width, table, model);
     const RandomStream stream = model.fork(fmt::format("x of layer {}, {}", number, input.name));
 
+    const Index sequence =
+        options_.sequence_length > 0 ? options_.sequence_length : std::max<Index>(tokens, 1);
     Matrix x(tokens, width);
     parallel_for(tokens, kTokenGrain, [&](Index begin, Index end) {
       for (Index t = begin; t < end; ++t) {
         RandomStream random = stream.fork(std::to_string(t));
-        const auto amplitude = static_cast<float>(token_amplitude(group, t, random));
+        const auto amplitude = static_cast<float>(token_amplitude(group, t % sequence, random));
         for (Index j = 0; j < width; ++j) {
           const float entry = table.draw(random);
           const float value = input.rectified ? std::max(entry, 0.0F) : entry;
@@ -320,8 +325,10 @@ class GeneratedRecording final : public Recording {
       }
     });
     for (const MassiveEntry& entry : plan.massive)
-      for (Index t = entry.token; t<tokens; t += entry.every> 0 ? entry.every : tokens)
-        x(t, entry.channel) = rounded(static_cast<float>(entry.value), rounding_);
+      for (Index begin = 0; begin < tokens; begin += sequence)
+        for (Index t = begin + entry.token;
+             t<std::min(begin + sequence, tokens); t += entry.every> 0 ? entry.every : sequence)
+          x(t, entry.channel) = rounded(static_cast<float>(entry.value), rounding_);
     return x;
   }
 

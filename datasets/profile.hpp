@@ -27,6 +27,9 @@ struct GenerateOptions {
   Index tokens = 2048;
   Index in_features = 0;   ///< of all layers: narrower or wider, with the same distribution of channels
   Index out_features = 0;  ///< of all layers: fewer (or more) output channels of W
+  /// Tokens of one text: what a profile says of positions (massive tokens, the starting token) happens again
+  /// in every sequence, as in a recording of several texts. 0: all tokens are one sequence.
+  Index sequence_length = 0;
 };
 
 /// A profile as a recording whose layers are generated when they are loaded: deterministic in the profile's

@@ -34,6 +34,7 @@ std::shared_ptr<const Recording> open_data(const Study& study, const Registries&
   options.seed = d.seed;
   options.in_features = d.in_features;
   options.out_features = d.out_features;
+  options.sequence_length = d.sequence_length;
   options.tokens = d.tokens;
   if (options.tokens == 0) {
     const Index longest = d.calibration_tokens.empty() ? 0 : *std::ranges::max_element(d.calibration_tokens);

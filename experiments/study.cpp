@@ -207,7 +207,8 @@ std::vector<Spec> read_quantizer(const ConfigNode* node, Role role, const Regist
 
 StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
   node.require_map("data", {"recording", "profile", "layers", "calibration_tokens", "evaluation_tokens",
-                            "evaluate_on_calibration", "tokens", "in_features", "out_features", "seed"});
+                            "evaluate_on_calibration", "tokens", "in_features", "out_features",
+                            "sequence_length", "seed"});
   StudyData out;
   const ConfigNode* const recording = node.find("recording");
   const ConfigNode* const profile = node.find("profile");
@@ -224,7 +225,7 @@ StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
     if (!recording->where.starts_with("override") && path.is_relative() && !base.empty() &&
         !std::filesystem::exists(path))
       out.recording = (base / path).string();
-    for (const char* key : {"tokens", "in_features", "out_features", "seed"})
+    for (const char* key : {"tokens", "in_features", "out_features", "sequence_length", "seed"})
       if (const ConfigNode* n = node.find(key))
         n->fail(fmt::format("'{}' is for generated data (data.profile); a recording has its own", key));
   } else {
@@ -247,6 +248,7 @@ StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
   integer("tokens", 1, kMaxTokens, out.tokens);
   integer("in_features", 1, kMaxWidth, out.in_features);
   integer("out_features", 1, kMaxWidth, out.out_features);
+  integer("sequence_length", 1, kMaxTokens, out.sequence_length);
   if (const ConfigNode* n = node.find("seed"))
     out.seed = static_cast<std::uint64_t>(n->integer("'data.seed'", 0, INT64_MAX));
   if (const ConfigNode* n = node.find("evaluate_on_calibration"))

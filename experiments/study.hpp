@@ -30,6 +30,7 @@ struct StudyData {
   Index tokens = 0;  ///< 0: calibration + evaluation, or 2048
   Index in_features = 0;
   Index out_features = 0;
+  Index sequence_length = 0;
   std::uint64_t seed = 0;
 };
 

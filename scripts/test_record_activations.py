@@ -145,6 +145,12 @@ def ids(*shape, seed=1):
     return torch.randint(0, 50, shape, generator=torch.Generator().manual_seed(seed))
 
 
+def own_words(text):
+    """What the script itself said: libraries below PyTorch grumble about processors that they do not know."""
+    assert "Traceback" not in text, text
+    return "".join(line for line in text.splitlines(True) if "cpuinfo" not in line)
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.holder = tempfile.TemporaryDirectory()
@@ -503,7 +509,7 @@ class CommandLine(Case):
     def test_a_module_from_a_file(self):
         done = self.run_script("--module", "tiny.py:make", "--inputs", "ids.npy", "--tokens", 48, "--skip", 8,
                                "--sequence-length", 16, "--dtype", "fp32", "--layers", "*_proj", "-o", "recording")
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual((done.returncode, own_words(done.stderr)), (0, ""))
         self.assertRegex(done.stdout, r"^recording: 14 layers with 8 different inputs, 48 tokens, fp32, [\d.]+ MiB\n$")
         a, b = ids(2, 40)
         batches = [a[None, 8:24], a[None, 24:40], b[None, :16]]
@@ -521,7 +527,7 @@ class CommandLine(Case):
         features = torch.arange(12.0, dtype=torch.float64).reshape(4, 3)
         torch.save(features, self.folder / "features.pt")
         done = self.run_script("--module", "mlp.py:make", "--inputs", "features.pt", "--tokens", 4, "-o", "recording")
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual((done.returncode, own_words(done.stderr)), (0, ""))
         self.assertEqual(self.values(self.manifest()["layers"][0]["x"]).tolist(), features.tolist())
 
     def test_usage_errors(self):
@@ -570,7 +576,7 @@ class CommandLine(Case):
             (absent / f"{package}.py").write_text("raise ImportError('not here')\n")
             done = self.run_script(*arguments, "-o", "recording", env={"PYTHONPATH": str(absent)})
             self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertRegex(done.stderr, rf"^record_activations: .*{text}")
+            self.assertRegex(own_words(done.stderr), rf"^record_activations: .*{text}")
 
     def test_a_hugging_face_model(self):
         # Stands in for transformers, which Debian does not package: the same calls, the tiny model behind them.
@@ -602,7 +608,7 @@ class CommandLine(Case):
         (self.folder / "text.txt").write_text("twenty characters...", "utf-8")
         env = {"PYTHONPATH": str(self.folder)}
         done = self.run_script("org/tiny", "--text", "text.txt", "--tokens", 20, "-o", "recording", env=env)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual((done.returncode, own_words(done.stderr)), (0, ""))
         manifest = self.manifest()
         self.assertEqual(manifest["model"], "org/tiny")
         self.assertEqual(manifest["source"], "text.txt, sequences of 8 tokens")
@@ -621,7 +627,7 @@ class CommandLine(Case):
         ):
             done = self.run_script(*arguments, "-o", "b", env=env)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
-            self.assertRegex(done.stderr, rf"^record_activations: {text}")
+            self.assertRegex(own_words(done.stderr), rf"^record_activations: {text}")
 
     def test_an_interrupt_leaves_nothing(self):
         np.save(self.folder / "long.npy", np.zeros(100000, dtype=np.int64))
@@ -639,7 +645,7 @@ class CommandLine(Case):
                 process.send_signal(number)
                 out, error = process.communicate(timeout=60)
                 self.assertEqual(process.returncode, 130)
-                self.assertEqual((out, error), ("", "record_activations: interrupted; nothing was recorded\n"))
+                self.assertEqual((out, own_words(error)), ("", "record_activations: interrupted; nothing was recorded\n"))
                 self.assert_nothing_left()
 
     def test_a_full_disk_is_an_error_that_leaves_nothing(self):
@@ -654,7 +660,10 @@ class CommandLine(Case):
         self.assert_nothing_left()
 
     def test_a_terminal_shows_progress(self):
-        primary, secondary = pty.openpty()
+        try:
+            primary, secondary = pty.openpty()
+        except OSError as error:
+            self.skipTest(f"no terminal can be made here: {error}")
         process = subprocess.Popen(
             self.command("--module", "tiny.py:make", "--inputs", "ids.npy", "--tokens", 80, "--sequence-length", 20,
                          "-o", "recording"), cwd=self.folder, stdout=subprocess.DEVNULL, stderr=secondary)

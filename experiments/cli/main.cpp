@@ -475,6 +475,10 @@ int main_checked(int argc, char** argv) {
       ->add_option("--out-features", generate.options.out_features,
                    "output channels instead of the profile's")
       ->check(CLI::PositiveNumber);
+  generate_app
+      ->add_option("--sequence-length", generate.options.sequence_length,
+                   "tokens of one text; positions start anew (default: one text)")
+      ->check(CLI::PositiveNumber);
   generate_app->add_option("--seed", generate.options.seed, "seed")->capture_default_str();
   generate_app->add_option("--dtype", generate.dtype, "F32, F16 or BF16")->capture_default_str();
   generate_app->callback([&] {

@@ -468,6 +468,23 @@ TEST(Generator, ATokenDoesNotDependOnHowManyAreAskedFor) {
   EXPECT_EQ(open_text(kSmall, few)->load(3, 0).x, all.topRows(10));
 }
 
+TEST(Generator, PositionsStartAnewInEverySequence) {
+  GenerateOptions options;
+  options.tokens = 40;
+  options.sequence_length = 16;
+  options.in_features = 256;
+  options.out_features = 1;
+  const auto recording = open_profile("llama2-7b", options);
+  const auto& layers = recording->layers();
+  const auto at =
+      std::ranges::find(layers, "model.layers.1.mlp.down_proj", &LayerInfo::name) - layers.begin();
+  const Layer layer = recording->load(static_cast<std::size_t>(at), 0);
+  for (const Index t : {0, 16, 32}) EXPECT_GT(layer.x.row(t).cwiseAbs().maxCoeff(), 1000.0F) << t;
+  for (const Index t : {1, 15, 17, 33}) EXPECT_LT(layer.x.row(t).cwiseAbs().maxCoeff(), 100.0F) << t;
+  options.sequence_length = 0;
+  EXPECT_NE(open_profile("llama2-7b", options)->content_hash(0), recording->content_hash(0));
+}
+
 TEST(Generator, ZeroTokensMeansThoseOfTheProfile) {
   GenerateOptions options;
   options.tokens = 0;
