@@ -85,6 +85,13 @@ void emit(YAML::Emitter& out, const ConfigNode& node) {
 
 }  // namespace
 
+ConfigNode::ConfigNode() = default;
+ConfigNode::ConfigNode(const ConfigNode& other) = default;
+ConfigNode::ConfigNode(ConfigNode&& other) noexcept = default;
+ConfigNode& ConfigNode::operator=(const ConfigNode& other) = default;
+ConfigNode& ConfigNode::operator=(ConfigNode&& other) noexcept = default;
+ConfigNode::~ConfigNode() = default;
+
 const ConfigNode* ConfigNode::find(std::string_view key) const {
   const auto it = std::ranges::find(entries, key, [](const auto& e) -> std::string_view { return e.first; });
   return it == entries.end() ? nullptr : &it->second;

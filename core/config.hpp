@@ -15,6 +15,14 @@ class ConfigNode {
  public:
   enum class Kind { null, scalar, list, map };
 
+  // Out of line: a vector of pairs of a class that is not complete yet must not be made in the class itself.
+  ConfigNode();
+  ConfigNode(const ConfigNode& other);
+  ConfigNode(ConfigNode&& other) noexcept;
+  ConfigNode& operator=(const ConfigNode& other);
+  ConfigNode& operator=(ConfigNode&& other) noexcept;
+  ~ConfigNode();
+
   Kind kind = Kind::null;
   std::string where;                                        ///< "file:line:column" or "override 'a=b'"
   std::string scalar;                                       ///< text of a scalar, as written

@@ -2,6 +2,7 @@
 
 #include <Eigen/QR>
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <vector>
@@ -33,7 +34,7 @@ OLAB_CLONES void tile(const float* a, Index lda, const float* panel, Index k, fl
   const float* r1 = a + std::min<Index>(1, rows - 1) * lda;
   const float* r2 = a + std::min<Index>(2, rows - 1) * lda;
   const float* r3 = a + std::min<Index>(3, rows - 1) * lda;
-  Wide acc[kTileRows][2] = {};
+  Wide acc[kTileRows][2] = {};  // NOLINT(modernize-avoid-c-arrays): these are registers
   for (Index p = 0; p < k; ++p) {
     Wide b0;
     Wide b1;
@@ -49,10 +50,10 @@ OLAB_CLONES void tile(const float* a, Index lda, const float* panel, Index k, fl
     acc[3][1] += r3[p] * b1;
   }
   for (Index i = 0; i < rows; ++i) {
-    float out[kTileColumns];
-    __builtin_memcpy(out, &acc[i][0], sizeof(Wide));
-    __builtin_memcpy(out + 16, &acc[i][1], sizeof(Wide));
-    std::copy_n(out, columns, y + i * ldy);
+    std::array<float, kTileColumns> out{};
+    __builtin_memcpy(out.data(), &acc[i][0], sizeof(Wide));
+    __builtin_memcpy(out.data() + 16, &acc[i][1], sizeof(Wide));
+    std::copy_n(out.data(), columns, y + i * ldy);
   }
 }
 

@@ -115,7 +115,8 @@ std::string nearest(std::string_view name, std::span<const std::string> known) {
   std::size_t best = std::max<std::size_t>(2, name.size() / 3) + 1;
   std::string found;
   for (const std::string& k : known) {
-    const std::size_t d = edit_distance(name, k);
+    // A name cut short is nearer than any slip: "block" means "block_size".
+    const std::size_t d = name.size() >= 3 && k.starts_with(name) ? 1 : edit_distance(name, k);
     if (d < best) {
       best = d;
       found = k;

@@ -117,6 +117,12 @@ std::vector<std::string> parse_stages(const std::string& stages) {
   return out;
 }
 
+std::string symbol_of(const std::vector<std::string>& stages) {
+  const bool weight = std::all_of(stages.begin(), stages.end(),
+                                  [](const std::string& stage) { return stage.starts_with("weight_"); });
+  return weight ? "W" : "X";
+}
+
 std::vector<Subject> find_subjects(const ChartInput& input, const std::string& layer,
                                    const std::string& method, const std::vector<std::string>& stages,
                                    const std::string& metric) {

@@ -82,6 +82,9 @@ struct Subject {
 /// "original,transformed" as a list; Error where it is empty.
 std::vector<std::string> parse_stages(const std::string& stages);
 
+/// "W" where all stages are the weight's, else "X".
+std::string symbol_of(const std::vector<std::string>& stages);
+
 /// The subjects among the selected runs that hold "<stage>.<metric>" for every stage, in the order of the
 /// runs; never empty: Error with the series that the runs hold instead.
 std::vector<Subject> find_subjects(const ChartInput& input, const std::string& layer,

@@ -89,6 +89,14 @@ std::string runs_text(const std::vector<olab::RunRecord>& runs) {
   return out;
 }
 
+/// "a,b" and repeated options; a comma inside of {} belongs to its pattern.
+std::vector<std::string> patterns(const std::vector<std::string>& given) {
+  std::vector<std::string> out;
+  for (const std::string& text : given)
+    for (std::string& part : olab::split_top_level(text, ',')) out.push_back(std::move(part));
+  return out;
+}
+
 /// The study as it was stored last, for views without the study file.
 olab::Study stored_study(const olab::Store& store, const std::string& name, const olab::Registries& r) {
   std::vector<std::string> names;
@@ -432,7 +440,7 @@ int main_checked(int argc, char** argv) {
   inspect_app
       ->add_option("--profile", inspect.profile, "a generated recording instead: a profile's name or file")
       ->excludes(path);
-  inspect_app->add_option("--layers", inspect.options.layers, "patterns")->delimiter(',');
+  inspect_app->add_option("--layers", inspect.options.layers, "patterns")->allow_extra_args(false);
   inspect_app->add_option("--tokens", inspect.options.tokens, "only the first tokens")
       ->check(CLI::PositiveNumber);
   inspect_app->add_option("--top", inspect.options.top, "how many channels and tokens")
@@ -442,6 +450,7 @@ int main_checked(int argc, char** argv) {
   inspect_app->callback([&] {
     action = [&] {
       const olab::Registries r = common.registries();
+      inspect.options.layers = patterns(inspect.options.layers);
       if (inspect.recording.empty() == inspect.profile.empty())
         throw Error("inspect: give a recording, or --profile NAME");
       if (inspect.options.tokens > 0 && !inspect.profile.empty())
@@ -465,7 +474,7 @@ int main_checked(int argc, char** argv) {
   generate_app->add_option("profile", generate.profile, "shipped name (olab list profiles) or file")
       ->required();
   generate_app->add_option("-o,--output", generate.out, "folder of the recording")->required();
-  generate_app->add_option("--layers", generate.layers, "patterns")->delimiter(',');
+  generate_app->add_option("--layers", generate.layers, "patterns")->allow_extra_args(false);
   generate_app->add_option("--tokens", generate.options.tokens, "tokens of each layer")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -484,6 +493,7 @@ int main_checked(int argc, char** argv) {
   generate_app->callback([&] {
     action = [&] {
       const auto recording = olab::open_profile(generate.profile, generate.options);
+      generate.layers = patterns(generate.layers);
       olab::RecordingWriter writer(generate.out, generate.dtype, recording->facts());
       std::size_t count = 0;
       for (std::size_t i = 0; i < recording->layers().size(); ++i) {

@@ -67,7 +67,8 @@ Matrix base_rotation(Index n);
 /// per-step mode is the draw of per-search mode, and a shorter search draws a prefix of a longer one's.
 StepRotation random_steps(const RotationSettings& settings, RandomStream random);
 
-/// Multiply-adds of one search on tokens × channels, QR of the fresh matrices included: for estimates of time.
+/// Multiply-adds of one search on tokens × channels, QR of the fresh matrices included: for estimates of
+/// time.
 double search_work(const RotationSettings& settings, Index tokens, Index channels);
 
 /// The plain search. x (tokens × K·b) is read as tokens·K rows of b channels; row number = token · K + block.

@@ -174,10 +174,13 @@ void Chain::append(const Chain& other) {
   transforms_.insert(transforms_.end(), more.begin(), more.end());
 }
 
+// Writable views go by value in this room: a const reference would hide that they are written.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 void Chain::apply_to_activations(MatrixRef x) const {
   for (const auto& t : transforms_) t->apply_to_activations(x);
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 void Chain::apply_to_weights(MatrixRef w) const {
   for (const auto& t : transforms_) t->apply_to_weights(w);
 }
@@ -261,9 +264,13 @@ std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vect
 }
 
 void check_block_size(Index channels, Index block, const std::string& who) {
-  if (block >= 1 && channels % block == 0) return;
-  throw Error(fmt::format("{}: block size {} does not divide the {} channels; sizes that do: {}", who, block,
-                          channels, join_sizes(divisors(channels))));
+  if (block < 2)
+    throw Error(
+        fmt::format("{}: a block needs at least 2 channels, got {}; sizes that divide the {} channels: {}",
+                    who, block, channels, join_sizes(divisors(channels))));
+  if (channels % block != 0)
+    throw Error(fmt::format("{}: block size {} does not divide the {} channels; sizes that do: {}", who,
+                            block, channels, join_sizes(divisors(channels))));
 }
 
 }  // namespace olab

@@ -82,7 +82,8 @@ std::shared_ptr<const Transform> make_block_rotation(Index channels, std::vector
 /// where there are any, and "core" (m × m of ±1) where m > 1.
 std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vector signs);
 
-/// Throws Error where `block` does not divide `channels`; the message lists the block sizes that do.
+/// Throws Error where `block` is below 2 or does not divide `channels`; the message lists the block sizes
+/// that do.
 void check_block_size(Index channels, Index block, const std::string& who);
 
 }  // namespace olab

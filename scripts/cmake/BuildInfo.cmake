@@ -1,4 +1,5 @@
 # Run at build time: writes OUTPUT only when the commit or the dirty flag changed, so nothing is rebuilt in vain.
+cmake_minimum_required(VERSION 3.25)
 set(commit "unknown")
 set(dirty 0)
 find_package(Git QUIET)

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -361,10 +362,10 @@ TEST(ProfileAgainstRecording, Llama27bHasItsMassiveTokensAsRecorded) {
 }
 
 // The recorded maximum of a position is over 512 samples, so it stands beside the largest of 512 generated
-// tokens. One such maximum scatters by 10 to 30 %; the middle of four of them was within 1.5 in each of 128
-// layers, and in the mean over layers nothing is left of that.
-constexpr double kTokenFactor = 1.6;
-constexpr double kMeanTokenFactor = 1.15;
+// tokens. One such maximum scatters by 10 to 30 %. Over all 128 layers the middle of four of them was between
+// 0.71 and 1.42 of the recorded median, and 1.003 in the geometric mean; the test takes ten layers.
+constexpr double kTokenFactor = 1.5;
+constexpr double kMeanTokenFactor = 1.12;
 // Of the starting token: the middle of 15 tokens generated with different seeds.
 constexpr double kStartingTokenFactor = 1.35;
 
@@ -398,17 +399,18 @@ TEST(ProfileAgainstRecording, Llama27bHasAStartingTokenAsLargeAsRecorded) {
   if (!have_shared_data()) GTEST_SKIP() << "the recorded statistics are not here: " << OLAB_SHARED_DATA;
   const auto recorded = open_npz(std::filesystem::path(OLAB_SHARED_DATA) /
                                  "06_llama2-7b_per_token_maxima/llama2-7b-hf-static.npz");
-  for (const char* const part :
-       {"2.self_attn.q_proj", "20.self_attn.o_proj", "16.mlp.gate_proj", "22.mlp.down_proj"}) {
-    const std::string name = std::string("model.layers.") + part;
-    std::vector<double> first;
-    for (std::uint64_t seed = 0; seed < 15; ++seed) {
-      const auto generated = open_profile("llama2-7b", without_weights(seed));
-      first.push_back(token_absmax(generated->load(index_of(*generated, name), 1).x)[0]);
-    }
+  const std::vector<std::string> names{"model.layers.2.self_attn.q_proj", "model.layers.20.self_attn.o_proj",
+                                       "model.layers.16.mlp.gate_proj", "model.layers.22.mlp.down_proj"};
+  std::map<std::string, std::vector<double>> first;
+  for (std::uint64_t seed = 0; seed < 15; ++seed) {
+    const auto generated = open_profile("llama2-7b", without_weights(seed));
+    for (const std::string& name : names)
+      first[name].push_back(token_absmax(generated->load(index_of(*generated, name), 1).x)[0]);
+  }
+  for (const std::string& name : names) {
     const double wanted = recorded->read_matrix(name + ".input")(0, 0);
-    EXPECT_LT(factor(quantile(first, 0.5), wanted), kStartingTokenFactor)
-        << name << " " << quantile(first, 0.5);
+    const double got = quantile(first[name], 0.5);
+    EXPECT_LT(factor(got, wanted), kStartingTokenFactor) << name << ": " << got << ", recorded " << wanted;
   }
 }
 
@@ -479,7 +481,9 @@ TEST(Generator, PositionsStartAnewInEverySequence) {
   const auto at =
       std::ranges::find(layers, "model.layers.1.mlp.down_proj", &LayerInfo::name) - layers.begin();
   const Layer layer = recording->load(static_cast<std::size_t>(at), 0);
-  for (const Index t : {0, 16, 32}) EXPECT_GT(layer.x.row(t).cwiseAbs().maxCoeff(), 1000.0F) << t;
+  // The starting token has 423.25, the first delimiter, at position 7, has 1411.
+  for (const Index t : {0, 16, 32}) EXPECT_EQ(layer.x.row(t).cwiseAbs().maxCoeff(), 423.25F) << t;
+  for (const Index t : {7, 23, 39}) EXPECT_EQ(layer.x.row(t).cwiseAbs().maxCoeff(), 1411.0F) << t;
   for (const Index t : {1, 15, 17, 33}) EXPECT_LT(layer.x.row(t).cwiseAbs().maxCoeff(), 100.0F) << t;
   options.sequence_length = 0;
   EXPECT_NE(open_profile("llama2-7b", options)->content_hash(0), recording->content_hash(0));

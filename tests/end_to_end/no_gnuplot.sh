@@ -2,9 +2,12 @@
 . "$OLAB_SOURCE_DIR/tests/end_to_end/lib.sh"
 write_study
 mkdir bare
-real_path=$PATH
-PATH=$folder/bare run 0 run study.yaml
-PATH=$real_path
+program=$OLAB
+printf '#!/bin/bash\nPATH=%s exec %s "$@"\n' "$folder/bare" "$program" >without
+chmod +x without
+OLAB=$folder/without
+run 0 run study.yaml
+OLAB=$program
 says "$err" "gnuplot-nox"
 says "$out" "duquant"
 [ -s results/output/olab.db ] || fail "no database"

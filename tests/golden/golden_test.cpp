@@ -209,7 +209,7 @@ TEST(Golden, SearchFindsTheReleasedExchangesAndRotation) {
   for (const DuQuantCase& c : duquant_cases()) {
     SCOPED_TRACE(c.name);
     if (!fs::exists(c.folder / "search_step_rotation.npy")) continue;
-    const Matrix step = load(c.folder / "search_step_rotation.npy");
+    Matrix step = load(c.folder / "search_step_rotation.npy");
     const RotationSearch found = search_rotation(
         load(c.folder / "x.npy"), c.recipe.search, [&](Index) { return step; }, nullptr);
     const auto exchanges = load_orders(c.folder / "search_exchange_ids.npy");
@@ -233,7 +233,7 @@ TEST(Golden, DuQuantFindsTheReleasedRotationsAndPermutations) {
     if (!fs::exists(c.folder / "step_rotation_1.npy")) continue;
     const Matrix x = load(c.folder / "x.npy");
     const StepSource steps = [&](Index number, Index /*block*/) -> StepRotation {
-      const Matrix step = load(c.folder / ("step_rotation_" + std::to_string(number + 1) + ".npy"));
+      Matrix step = load(c.folder / ("step_rotation_" + std::to_string(number + 1) + ".npy"));
       return [step](Index) { return step; };
     };
     RotatePermuteTrace trace;

@@ -31,7 +31,7 @@ std::vector<std::string> specs_of_all_methods(const Registries& r) {
     for (const ParamInfo& p : r.methods.info(name).params) {
       if (p.type().rfind("integer", 0) != 0) continue;
       if (p.name == "block_size") params += "block_size=32,";
-      if (p.name == "steps" || p.name == "max_rotation_step") params += p.name + "=6,";
+      if (p.name == "steps" || p.name == "max_rotation_step") params.append(p.name).append("=6,");
     }
     if (!params.empty()) params.pop_back();
     out.push_back(params.empty() ? name : name + "(" + params + ")");
@@ -204,6 +204,17 @@ TEST(HadamardMethod, IsFullOrInBlocksWithOrWithoutSigns) {
             "8, 12, 24");
   EXPECT_EQ(error_of([&] { r.methods.make("hadamard(0)", r); }),
             "hadamard.block_size: 0 is outside 2 to 65536 or 'full' or 'auto'");
+}
+
+TEST(BlockMethods, RefuseAutoWhereNoPowerOfTwoDividesTheWidth) {
+  const Registries r = test::method_registries();
+  for (const std::string name : {"rotate", "permute", "duquant", "hadamard"}) {
+    EXPECT_EQ(r.methods.make(name + "(block_size=auto)", r)->block_size(11008), 128);
+    EXPECT_EQ(r.methods.make(name + "(block_size=auto)", r)->block_size(24), 8);
+    EXPECT_EQ(
+        error_of([&] { r.methods.make(name + "(block_size=auto)", r)->check(15, r); }),
+        name + ": a block needs at least 2 channels, got 1; sizes that divide the 15 channels: 3, 5, 15");
+  }
 }
 
 TEST(BlockMethods, RefuseABlockSizeThatDoesNotDivideTheWidth) {

@@ -201,6 +201,8 @@ TEST(BlockSize, ErrorListsTheSizesThatDivide) {
             "duquant: block size 16 does not divide the 24 channels; sizes that do: 2, 3, 4, 6, 8, 12, 24");
   EXPECT_EQ(error_of([] { check_block_size(1, 2, "duquant"); }),
             "duquant: block size 2 does not divide the 1 channels; sizes that do: none");
+  EXPECT_EQ(error_of([] { check_block_size(15, 1, "duquant"); }),
+            "duquant: a block needs at least 2 channels, got 1; sizes that divide the 15 channels: 3, 5, 15");
   EXPECT_EQ(error_of([] { check_block_size(24, 24, "duquant"); }), "");
 }
 

@@ -18,7 +18,7 @@ std::set<std::string> declared_names(const Info& info) {
 
 // One observation that has everything: a reference, a block size, a count of clipped values.
 Observation observation_at(Stage stage, const Matrix& x, const Matrix& reference) {
-  return Observation(stage, x, reference, 8, 3);
+  return {stage, x, reference, 8, 3};
 }
 
 std::vector<std::uint64_t> bits_of(const Collect& out) {

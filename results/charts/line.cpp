@@ -138,8 +138,13 @@ class Line final : public Chart {
       }
     }
     for (std::size_t r = 0; r < reference_count; ++r) ys.push_back(references.cells[r][0].mean);
-    const bool log_x = numeric && (log == "x" || log == "xy" || (log == "auto" && spans(xs, kLogX)));
-    const bool log_y = log == "y" || log == "xy" || (log == "auto" && spans(ys, kLogY));
+    // What is not positive has no place on a logarithmic axis: x stays linear then, y leaves those points
+    // out.
+    const bool log_x =
+        numeric && ((log == "auto" && spans(xs, kLogX)) || ((log == "x" || log == "xy") && spans(xs, 1)));
+    const bool log_y =
+        (log == "auto" && spans(ys, kLogY)) ||
+        ((log == "y" || log == "xy") && std::any_of(ys.begin(), ys.end(), [](double v) { return v > 0; }));
 
     std::vector<std::string> layers;
     for (const RunRecord* run : selected)
@@ -230,7 +235,7 @@ class Line final : public Chart {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(line_chart) {
+OLAB_REGISTER(line) {
   using namespace olab;
   r.charts.add(
       Schema<Line>("line", "A value against a parameter, one line a series, error bars over repeats")

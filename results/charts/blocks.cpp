@@ -80,8 +80,8 @@ class Blocks final : public Chart {
     }
     // Bars start at 0 and are best compared on a linear axis; one block with a massive outlier would flatten
     // all the others, though.
-    const bool log_y = log == "y" || (log == "auto" && spans(all, 100));
     const double top = *std::max_element(all.begin(), all.end());
+    const bool log_y = (log == "y" && top > 0) || (log == "auto" && spans(all, 100));
 
     Figure figure;
     const double blocks = counts.front();
@@ -157,7 +157,7 @@ class Blocks final : public Chart {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(blocks_chart) {
+OLAB_REGISTER(blocks) {
   using namespace olab;
   r.charts.add(
       Schema<Blocks>("blocks", "Bars of what each rotation block holds, before and after",

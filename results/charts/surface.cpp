@@ -97,10 +97,8 @@ class Surface final : public Chart {
     const bool log_colour = low > 0 && max >= 20 * at(0.5);
 
     // The rows of a weight are output channels.
-    const bool weight = std::all_of(wanted.begin(), wanted.end(),
-                                    [](const std::string& stage) { return stage.starts_with("weight"); });
-    const std::string symbol = weight ? "|W|" : "|X|";
-    const std::string row_name = weight ? "output" : "token";
+    const std::string symbol = fmt::format("|{}|", symbol_of(wanted));
+    const std::string row_name = symbol == "|W|" ? "output" : "token";
     const RunRecord& run = *subject.run;
     const Panel& first = panels.front();
     Figure figure;
@@ -193,7 +191,7 @@ class Surface final : public Chart {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(surface_chart) {
+OLAB_REGISTER(surface) {
   using namespace olab;
   r.charts.add(
       Schema<Surface>("surface", "3-D surface of |X| over tokens and channels, one panel a stage",

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "core/error.hpp"
 #include "results/chart.hpp"
@@ -54,11 +53,11 @@ class ChannelProfile final : public Chart {
                     const std::vector<std::string>& wanted, std::set<std::string>& used) const {
     const RunRecord& run = *subjects.front().run;
     PlotScript script(input.folder, figure_stem(input, {run.layer}, used), 640, 420);
-    const bool log_x = log == "xy";
-    const bool log_y = log != "none";
+    const std::string symbol = symbol_of(wanted);
     std::vector<std::string> plots;
     std::vector<double> all;
     bool has_mean = false;
+    double longest = 1;
     const auto add = [&](const Subject& subject, const std::string& stage, const std::string& name,
                          const std::string& style) {
       const Series series = load_series(input, subject, stage, "channel_profile", 2);
@@ -68,9 +67,7 @@ class ChannelProfile final : public Chart {
       for (const std::size_t i : thinned(n)) {
         std::vector<double> row{series.values[i], series.values[n + i]};
         if (with_mean) row.push_back(series.values[2 * n + i]);
-        // A dead channel has no place on a logarithmic axis.
-        for (std::size_t k = 1; log_y && k < row.size(); ++k)
-          if (!(row[k] > 0)) row[k] = std::numeric_limits<double>::quiet_NaN();
+        longest = std::max(longest, row[0]);
         all.push_back(row[1]);
         rows.push_back(std::move(row));
       }
@@ -94,10 +91,9 @@ class ChannelProfile final : public Chart {
       for (const std::string& stage : wanted) {
         if (stage == "original") continue;
         if (++lines_in_all > static_cast<std::size_t>(lines)) continue;
-        const bool several = wanted.size() > 2 || wanted.front() == "transformed" || wanted.size() == 1;
-        add(subject, stage,
-            several || stage != "transformed" ? fmt::format("{}, {}", method_label(*subject.run), stage)
-                                              : method_label(*subject.run),
+        const bool plain = wanted == std::vector<std::string>{"original", "transformed"};
+        const std::string& label = method_label(*subject.run);
+        add(subject, stage, plain ? label : fmt::format("{}, {}", label, stage),
             fmt::format("lt {}", ++shown));
       }
     }
@@ -105,17 +101,22 @@ class ChannelProfile final : public Chart {
     figure.script = script.file();
     figure.title = "Channel magnitudes, largest first";
     figure.caption =
-        fmt::format("max_t |X_tj| of every channel j, sorted downwards, at {}.{}{}{}", layer_title(run),
-                    has_mean ? " Dotted: mean over tokens of |X_tj|, in the same order." : "",
+        fmt::format("max over t of |{0}_tj| for every channel j, sorted downwards, at {1}.{2}{3}{4}", symbol,
+                    layer_title(run), has_mean ? " Dotted: the mean over t, in the same order." : "",
                     seed_note(subjects.front()),
                     left_out(shown, lines_in_all, "lines", "narrow 'method' or raise 'lines'"));
-    script.title(figure.title, fmt::format("{}\nmaximum over tokens of |X| in each channel{}",
-                                           layer_title(run), has_mean ? "; dotted: mean over tokens" : ""));
-    script.command("set xlabel 'rank of the channel'").command("set ylabel '|X|'");
+    // A dead channel has no place on a logarithmic axis, gnuplot leaves it out; without any other, the axis
+    // is linear.
+    const bool log_x = log == "xy" && longest > 1;
+    const bool log_y = log != "none" && std::any_of(all.begin(), all.end(), [](double v) { return v > 0; });
+    script.title(figure.title, fmt::format("{}\nmaximum over {} of |{}| in each channel{}", layer_title(run),
+                                           symbol == "W" ? "outputs" : "tokens", symbol,
+                                           has_mean ? "; dotted: the mean" : ""));
+    script.command("set xlabel 'rank of the channel'").command(fmt::format("set ylabel '|{}|'", symbol));
     if (log_x) script.command("set logscale x").command("set format x '%.0f'");
     if (log_y) script.command("set logscale y").command(fmt::format("set format y '{}'", log_format(all)));
     script.command(fmt::format("set grid xtics ytics lc rgb '{}' lt 1 lw 0.6", plot_colour::kGrid));
-    script.command("set xrange [1:*] noextend");
+    script.command(fmt::format("set xrange [1:{:.9g}]", std::max(longest, 2.0)));
     script.command(fmt::format("plot {}", fmt::join(plots, ", ")));
     script.close();
     return figure;
@@ -125,7 +126,7 @@ class ChannelProfile final : public Chart {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(channel_profile_chart) {
+OLAB_REGISTER(channel_profile) {
   using namespace olab;
   r.charts.add(
       Schema<ChannelProfile>("channel_profile", "Sorted channel magnitudes, before and after",

@@ -192,7 +192,7 @@ class HistogramChart final : public Chart {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(histogram_chart) {
+OLAB_REGISTER(histogram) {
   using namespace olab;
   r.charts.add(
       Schema<HistogramChart>("histogram", "Histogram of the values with logarithmic counts, before and after")

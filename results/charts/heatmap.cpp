@@ -244,7 +244,7 @@ class Heatmap final : public Chart {
 }  // namespace
 }  // namespace olab
 
-OLAB_REGISTER(heatmap_chart) {
+OLAB_REGISTER(heatmap) {
   using namespace olab;
   r.charts.add(
       Schema<Heatmap>("heatmap", "A value over layers and methods as coloured cells")
