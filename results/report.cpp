@@ -165,36 +165,56 @@ std::string runs_html(const Report& report) {
   if (report.runs.empty()) return out + "<p class=\"note\">None yet.</p>\n</section>\n";
   std::size_t total = 0;
   const auto values = shown_values(report, total);
-  std::vector<std::string> notes;
+  // A text that all runs share says nothing in a column, and there it would push the numbers out of sight.
+  struct Column {
+    const char* name;
+    const std::string& (*text)(const RunRecord&);
+  };
+  std::vector<Column> columns;
+  std::string notes;
+  for (const Column& column :
+       {Column{"activation", [](const RunRecord& run) -> const std::string& { return run.activation_text; }},
+        Column{"weight", [](const RunRecord& run) -> const std::string& { return run.weight_text; }}}) {
+    const std::string& first = column.text(report.runs.front());
+    if (std::any_of(report.runs.begin(), report.runs.end(),
+                    [&](const RunRecord& run) { return column.text(run) != first; })) {
+      columns.push_back(column);
+    } else if (!first.empty()) {
+      notes += fmt::format("{}All runs: {} <code>{}</code>.", notes.empty() ? "" : " ", column.name,
+                           escape_html(first));
+    }
+  }
+  std::vector<std::string> cuts;
   if (report.runs.size() > kMostRuns)
-    notes.push_back(fmt::format("The first {} of {} runs", kMostRuns, report.runs.size()));
-  if (values.size() < total) notes.push_back(fmt::format("{} of {} values", values.size(), total));
-  if (!notes.empty())
-    out += fmt::format("<p class=\"note\">{}; olab export has all of them.</p>\n", fmt::join(notes, ", "));
+    cuts.push_back(fmt::format("the first {} of {} runs", kMostRuns, report.runs.size()));
+  if (values.size() < total) cuts.push_back(fmt::format("{} of {} values", values.size(), total));
+  if (!cuts.empty())
+    notes += fmt::format("{}Shown: {}; olab export has all of them.", notes.empty() ? "" : " ",
+                         fmt::join(cuts, ", "));
+  if (!notes.empty()) out += fmt::format("<p class=\"note\">{}</p>\n", notes);
   out +=
       "<input type=\"search\" data-filter=\"all-runs\" placeholder=\"Filter: words in any column\" "
       "aria-label=\"Filter the runs\"><span class=\"count\" id=\"all-runs-count\" role=\"status\"></span>\n";
   out += "<div class=\"scroll long\"><table class=\"sortable wide\" id=\"all-runs\">\n<thead><tr>" +
          sort_head("run", false) + sort_head("layer", true) + sort_head("method", true) +
-         sort_head("activation", true) + sort_head("weight", true) + sort_head("seed", false) +
-         sort_head("status", true);
+         sort_head("seed", false) + sort_head("status", true);
   for (const std::string& name : values) out += sort_head(name, false);
+  for (const Column& column : columns) out += sort_head(column.name, true);
   out += "</tr></thead>\n<tbody>\n";
   for (std::size_t i = 0; i < std::min(report.runs.size(), kMostRuns); ++i) {
     const RunRecord& run = report.runs[i];
     out += fmt::format(
         "<tr><td data-v=\"{0}\">{0}</td><td class=\"t\">{1}</td><td class=\"t\">{2}</td>"
-        "<td class=\"t\">{3}</td><td class=\"t\">{4}</td><td data-v=\"{5}\">{5}</td>",
-        run.id, escape_html(run.layer), escape_html(method_label(run)), escape_html(run.activation_text),
-        escape_html(run.weight_text), run.seed);
-    // Not .failed: a status is a text to sort by.
-    out += fmt::format("<td class=\"t\">{}</td>", escape_html(run.status));
+        "<td data-v=\"{3}\">{3}</td><td class=\"t\">{4}</td>",
+        run.id, escape_html(run.layer), escape_html(method_label(run)), run.seed, escape_html(run.status));
     for (const std::string& name : values) {
       const auto it = run.values.find(name);
       out += it == run.values.end()
                  ? "<td>–</td>"
                  : number_cell(it->second, "", escape_html(show_number(it->second, Format::text)));
     }
+    for (const Column& column : columns)
+      out += fmt::format("<td class=\"t\">{}</td>", escape_html(column.text(run)));
     out += "</tr>\n";
   }
   return out + "</tbody></table></div>\n</section>\n";

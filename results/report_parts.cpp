@@ -283,7 +283,8 @@ th[aria-sort="descending"] button::after { content: "\2193"; opacity: 1; }
 .failed { color: var(--bad-ink); background: var(--bad); border-radius: 4px; padding: 1px 6px;
   font-size: 0.8125rem; }
 .hidden-text { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); gap: 20px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); gap: 20px;
+  align-items: start; }
 figure { margin: 0; padding: 14px; min-width: 0; }
 .figures .card { margin: 0; }
 figure svg, figure img { display: block; width: 100%; height: auto; border-radius: 6px; }
@@ -313,6 +314,8 @@ footer { padding-top: 36px; padding-bottom: 44px; color: var(--muted); font-size
   figure { padding: 8px; }
   dl { grid-template-columns: 1fr; gap: 2px; }
   dd { margin-bottom: 10px; }
+  tbody th { white-space: normal; min-width: 9em; max-width: 11em; overflow-wrap: anywhere; }
+  th, td { padding: 5px 8px; }
 }
 @media print {
   :root { --ink: #000000; --muted: #444444; --grid: #bbbbbb; --soft: #e4e4e4; --before: #cccccc; --card: #ffffff; --page: #ffffff;

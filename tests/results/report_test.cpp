@@ -246,8 +246,17 @@ TEST_F(ReportPage, CapsTheTableOfAllRunsAndSaysSo) {
   report_.runs.assign(3001, one);
   report_.tables.clear();
   const std::string html = page();
-  EXPECT_NE(html.find("The first 3000 of 3001 runs"), std::string::npos);
+  EXPECT_NE(html.find("Shown: the first 3000 of 3001 runs; olab export has all of them."), std::string::npos);
   EXPECT_EQ(count_of(html.substr(html.find("id=\"all-runs\"")), "<tr><td data-v="), 3000U);
+}
+
+TEST_F(ReportPage, NamesOnceWhatAllRunsShare) {
+  EXPECT_NE(page().find("All runs: weight <code>int(bits=4, granularity=per-channel)</code>."),
+            std::string::npos);
+  report_.runs.front().weight_text = "fp16";
+  const std::string html = page();
+  EXPECT_EQ(html.find("All runs: weight"), std::string::npos);
+  EXPECT_NE(html.find("<td class=\"t\">fp16</td>"), std::string::npos);
 }
 
 TEST_F(ReportPage, IsWrittenForAStudyWithoutRuns) {
