@@ -159,7 +159,7 @@ Manifest parse_manifest(std::string_view text, const std::string& source) {
   const Node root(tree, "", source);
   const auto format = root.find("format");
   if (!format || format->value() != kFormat)
-    root.fail(fmt::format("\"format\" is not \"{}\": this is no manifest of a recording", kFormat));
+    root.fail(fmt::format(R"("format" is not "{}": this is no manifest of a recording)", kFormat));
   const Node version = root.at("version");
   if (version.value() != kVersion)
     version.fail(fmt::format("version {} is not known; this program reads version {}",

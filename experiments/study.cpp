@@ -142,7 +142,8 @@ Entry read_method(const ConfigNode& node, const Registries& r) {
   }
   if (!node.is_map() || node.entries.size() != 1)
     node.fail("a method is a name, or one name with its parameters: '- duquant: {block_size: [64, 128]}'");
-  const auto& [name, body] = node.entries.front();
+  const std::string& name = node.entries.front().first;
+  const ConfigNode& body = node.entries.front().second;
   out.where = body.where;
   with_place(body.where, {}, [&] { out.name = r.methods.info(name).name; });
   if (body.is_null()) {
@@ -262,7 +263,8 @@ StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
 StudyView read_view(const ConfigNode& node, const Registries& r) {
   if (!node.is_map() || node.entries.size() != 1)
     node.fail("a view is '- table: {...}' or '- chart: {kind: ..., ...}'");
-  const auto& [kind, body] = node.entries.front();
+  const std::string& kind = node.entries.front().first;
+  const ConfigNode& body = node.entries.front().second;
   StudyView out;
   out.where = body.where;
   if (kind == "table") {

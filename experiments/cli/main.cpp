@@ -49,6 +49,7 @@ void print(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 void note(const std::string& text) {
+  std::fflush(stdout);  // in one file both keep their order
   std::fwrite((text + "\n").data(), 1, text.size() + 1, stderr);
 }
 

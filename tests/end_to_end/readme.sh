@@ -15,6 +15,16 @@ PY
 run 0 generate llama3.2-1b -o recordings/my-model --layers '*.{0,1}.*' --tokens 64 --in-features 256 --out-features 64
 mkdir -p shared && ln -s "$OLAB_SHARED_DATA" shared/data
 ln -s "$OLAB_SOURCE_DIR/experiments" experiments
+
+# The tables are what the program says.
+for kind in methods permutations metrics studies; do
+  "$OLAB" list $kind --format md >table.md
+  python3 - "$OLAB_SOURCE_DIR/README.md" table.md <<'PY' || fail "README's table of $kind is not what olab list $kind --format md prints"
+import sys
+sys.exit(open(sys.argv[2]).read().strip() not in open(sys.argv[1]).read())
+PY
+done
+
 while IFS= read -r line; do
   case $line in
     git\ clone* | cd\ * | sudo\ * | scripts/quickstart* | scripts/test* | cmake* | ctest* | python3\ scripts/record_activations.py* | .ci/run*)
