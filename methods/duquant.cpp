@@ -47,10 +47,8 @@ struct DuQuant final : Method, RotationSettings {
   }
 
   double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {
-    RotationSettings search = *this;
-    search.block_size = block_size(channels);
     const Index rotations = (rotation ? 1 : 0) + (second_rotation ? permutation_times : 0);
-    return static_cast<double>(rotations) * search_work(search, tokens, channels);
+    return static_cast<double>(rotations) * search_work(at_width(*this, channels), tokens, channels);
   }
 
   Chain calibrate(const Calibration& calibration) const override {
@@ -61,9 +59,8 @@ struct DuQuant final : Method, RotationSettings {
       chain.add(make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha)));
       chain.apply_to_activations(x);
     }
-    RotationSettings search = *this;
-    search.block_size = block_size(calibration.x.cols());
-    const RotatePermute recipe{search, rotation, permutation, permutation_times, second_rotation};
+    const RotatePermute recipe{at_width(*this, x.cols()), rotation, permutation, permutation_times,
+                               second_rotation};
     chain.append(rotate_and_permute(std::move(x), recipe, calibration));
     return chain;
   }

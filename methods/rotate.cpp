@@ -17,15 +17,12 @@ struct Rotate final : Method, RotationSettings {
   }
 
   double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {
-    RotationSettings search = *this;
-    search.block_size = block_size(channels);
-    return search_work(search, tokens, channels);
+    return search_work(at_width(*this, channels), tokens, channels);
   }
 
   Chain calibrate(const Calibration& calibration) const override {
     check(calibration.x.cols(), calibration.registries);
-    RotationSettings search = *this;
-    search.block_size = block_size(calibration.x.cols());
+    const RotationSettings search = at_width(*this, calibration.x.cols());
     Chain chain;
     chain.add(
         find_rotation(calibration.x, search, calibration, calibration.number_of("block_rotation")).transform);

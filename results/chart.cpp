@@ -286,9 +286,21 @@ std::string seed_note(const Subject& subject) {
 
 std::string definition_of(const ChartInput& input, const std::string& value) {
   const std::string plain = without_stage(value);
-  for (const std::string& name : {value, plain, plain.substr(0, plain.find('.'))}) {
+  const auto dot = plain.find('.');
+  const std::string part = dot == std::string::npos ? "" : plain.substr(dot + 1);
+  for (const std::string& name : {value, plain, plain.substr(0, dot)}) {
     const auto it = input.definitions.find(name);
-    if (!name.empty() && it != input.definitions.end()) return it->second;
+    if (name.empty() || it == input.definitions.end()) continue;
+    const std::string& all = it->second;
+    if (!part.empty()) {
+      const std::string mark = part + ": ";
+      const auto at = all.find(mark);
+      if (at != std::string::npos) {
+        const auto from = at + mark.size();
+        return all.substr(from, std::min(all.find(';', from), all.size()) - from);
+      }
+    }
+    return all.substr(0, all.find(';'));
   }
   return {};
 }

@@ -131,8 +131,9 @@ std::string left_out(std::size_t drawn, std::size_t total, const std::string& wh
 /// " Seed 0 of 3 seeds." where there are several.
 std::string seed_note(const Subject& subject);
 
-/// The formula of a value, or "". "output.nmse.token_mean" is looked up as such, without its stage, and as
-/// its metric.
+/// The formula of a value for a title, or "". "output.nmse.token_mean" is looked up as such, without its
+/// stage, and as its metric; of a definition of several parts ("a; token_mean: b") the one that fits is
+/// taken.
 std::string definition_of(const ChartInput& input, const std::string& value);
 
 /// gnuplot's format for the numbers of a logarithmic axis: powers of ten where plain ones were long.

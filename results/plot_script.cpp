@@ -29,7 +29,8 @@ namespace {
 // of 1.5.
 constexpr double kFontSize = 12;
 constexpr double kHeadingSize = 14;
-constexpr double kMargin = 14;  ///< of the title from the edges, points
+constexpr double kLineHeight = 1.4;  ///< of titles, em
+constexpr double kMargin = 14;       ///< of the title from the edges, points
 
 // viridis of Stéfan van der Walt and Nathaniel Smith (public domain), every 17th of its 256 colours.
 constexpr std::array<const char*, 16> kViridis{
@@ -140,6 +141,24 @@ std::vector<std::string> wrap(const std::string& text, std::size_t width) {
     }
     lines.push_back(line);
   }
+  return lines;
+}
+
+struct TitleLines {
+  std::vector<std::string> bold;
+  std::vector<std::string> plain;
+  double height = 0;  ///< points, with the margins
+};
+
+TitleLines title_lines(const std::string& heading, const std::string& detail, double width) {
+  // Widths of a sans-serif letter, a little on the safe side: bold 0.56 em, plain 0.52 em.
+  const double room = width - 2 * kMargin;
+  TitleLines lines;
+  lines.bold = wrap(heading, static_cast<std::size_t>(room / (0.56 * kHeadingSize)));
+  if (!detail.empty()) lines.plain = wrap(detail, static_cast<std::size_t>(room / (0.52 * kFontSize)));
+  lines.height = kMargin + 12 +
+                 kLineHeight * (kHeadingSize * static_cast<double>(lines.bold.size()) +
+                                kFontSize * static_cast<double>(lines.plain.size()));
   return lines;
 }
 
@@ -313,26 +332,26 @@ PlotScript& PlotScript::labelled_data(const std::string& name, std::span<const s
 }
 
 PlotScript& PlotScript::title(const std::string& heading, const std::string& detail) {
-  // Widths of a sans-serif letter, a little on the safe side: bold 0.56 em, plain 0.52 em.
-  const double room = state_->width - 2 * kMargin;
-  const auto bold = wrap(heading, static_cast<std::size_t>(room / (0.56 * kHeadingSize)));
-  const auto plain = detail.empty() ? std::vector<std::string>{}
-                                    : wrap(detail, static_cast<std::size_t>(room / (0.52 * kFontSize)));
+  const TitleLines lines = title_lines(heading, detail, state_->width);
   double y = kMargin;
   int tag = 9001;
   const auto line = [&](const std::string& text, double size, const char* colour, bool is_bold) {
-    y += size * 0.7;
+    y += size * kLineHeight / 2;
     const std::string escaped = escape_enhanced(text);
     command(fmt::format("set label {} {} at screen {:.5f},{:.5f} left font ',{}' textcolor rgb '{}' front",
                         tag++, quote_escaped(is_bold ? "{/:Bold " + escaped + "}" : escaped),
                         kMargin / state_->width, 1 - y / state_->height, size, colour));
-    y += size * 0.7;
+    y += size * kLineHeight / 2;
   };
-  for (const std::string& text : bold) line(text, kHeadingSize, plot_colour::kInk, true);
-  for (const std::string& text : plain) line(text, kFontSize, plot_colour::kMuted, false);
-  state_->top = 1 - (y + 12) / state_->height;
+  for (const std::string& text : lines.bold) line(text, kHeadingSize, plot_colour::kInk, true);
+  for (const std::string& text : lines.plain) line(text, kFontSize, plot_colour::kMuted, false);
+  state_->top = 1 - lines.height / state_->height;
   command(fmt::format("set tmargin at screen {:.5f}", state_->top));
   return *this;
+}
+
+double PlotScript::title_height(const std::string& heading, const std::string& detail, int width) {
+  return title_lines(heading, detail, width).height;
 }
 
 double PlotScript::top() const {

@@ -31,6 +31,8 @@ class PlotScript {
   /// A bold line and smaller lines under it at the upper left, wrapped to the width; the plot begins below
   /// them. Call it once, before the first plot.
   PlotScript& title(const std::string& heading, const std::string& detail);
+  /// What `title` would take of the height of a figure of this width, in points.
+  static double title_height(const std::string& heading, const std::string& detail, int width);
   /// The part of the height (0 … 1) that `title` left free.
   double top() const;
   /// `text` as a gnuplot string literal; enhanced-text characters are escaped. Control characters become

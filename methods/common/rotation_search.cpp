@@ -10,6 +10,7 @@
 
 #include "core/linalg.hpp"
 #include "core/parallel.hpp"
+#include "methods/common/block_size.hpp"
 
 namespace olab {
 namespace {
@@ -77,6 +78,12 @@ Index exchange_index(const Extremes& extremes, bool by_row) {
 }
 
 }  // namespace
+
+RotationSettings at_width(const RotationSettings& settings, Index channels) {
+  RotationSettings out = settings;
+  out.block_size = resolve_block(settings.block_size, channels);
+  return out;
+}
 
 Matrix base_rotation(Index n) {
   assert(n >= 1);

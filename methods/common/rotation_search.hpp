@@ -32,6 +32,9 @@ struct RotationSettings {
   bool share_rotation = true;
 };
 
+/// The settings with block_size as a number: kFullBlock and kAutoBlock (block_size.hpp) resolved for a width.
+RotationSettings at_width(const RotationSettings& settings, Index channels);
+
 /// Declares the four toggles of the search, for methods that derive from RotationSettings.
 template <class T>
 Schema<T>& add_search_toggles(Schema<T>& schema) {

@@ -127,9 +127,10 @@ class Heatmap final : public Chart {
     figure.caption = fmt::format("{}{}{}; {}.{}", value, formula.empty() ? "" : " = " + formula,
                                  sample.recording.empty() ? "" : " on " + sample.recording, cell_meaning,
                                  scale.log ? " Logarithmic colours." : "");
-    // Lines of the heading, as PlotScript::title will break them; generous.
-    const double title_height =
-        78 + (formula.size() > 90 ? 15.0 * static_cast<double>(formula.size() / 90) : 0);
+    const std::string detail =
+        fmt::format("{}{}{}", sample.recording.empty() ? "" : sample.recording + "; ", cell_meaning,
+                    formula.empty() ? "" : fmt::format("\n{} = {}", value, formula));
+    const double title_height = PlotScript::title_height(figure.title, detail, kWidth);
     const double height = title_height + cell_height * static_cast<double>(n_rows) + bottom;
     PlotScript script(input.folder, figure_stem(input, {}, used), kWidth, static_cast<int>(height));
     figure.script = script.file();
@@ -160,9 +161,7 @@ class Heatmap final : public Chart {
         }
       }
     }
-    script.title(figure.title,
-                 fmt::format("{}{}{}", sample.recording.empty() ? "" : sample.recording + "; ", cell_meaning,
-                             formula.empty() ? "" : fmt::format("\n{} = {}", value, formula)));
+    script.title(figure.title, detail);
     const auto ticks = [](const std::vector<std::string>& labels) {
       std::string out;
       for (std::size_t i = 0; i < labels.size(); ++i)

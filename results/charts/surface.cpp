@@ -38,8 +38,6 @@ double tick_step(double range) {
   return 10 * power;
 }
 
-constexpr double kBottom = 0.12;  ///< of the height, for the colour bar
-
 struct Panel {
   std::string stage;
   std::vector<std::vector<double>> grid;
@@ -136,6 +134,7 @@ class Surface final : public Chart {
         .command("unset key")
         .command("unset colorbox");
     const double low_colour = log_colour ? low : 0;
+    const double bottom = log_colour ? 0.12 : 0.02;  // the colour bar lies below
     script.command(fmt::format("set cbrange [{}:{}]", low_colour, max));
     if (log_colour) script.command("set logscale cb");
     for (std::size_t i = 0; i < panels.size(); ++i) {
@@ -154,8 +153,8 @@ class Surface final : public Chart {
               "set label {} {} at screen {:.4f},{:.4f} center font ',11' textcolor rgb '{}'", i + 1,
               PlotScript::quote(fmt::format("{}: max {}", panel.stage, short_number(panel.max))),
               left + 0.5 / n, script.top() - 0.015, plot_colour::kInk))
-          .command(fmt::format("set origin {:.4f},{:.4f}", left + 0.03 / n, kBottom))
-          .command(fmt::format("set size {:.4f},{:.4f}", 1.0 / n, script.top() - kBottom));
+          .command(fmt::format("set origin {:.4f},{:.4f}", left + 0.03 / n, bottom))
+          .command(fmt::format("set size {:.4f},{:.4f}", 1.0 / n, script.top() - bottom));
       if (i + 1 == panels.size() && log_colour)
         script.command("set colorbox horizontal user origin screen 0.36,0.095 size screen 0.28,0.022")
             .command("set cbtics font ',9' offset 0,0.4")

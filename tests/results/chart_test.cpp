@@ -342,6 +342,15 @@ TEST(ChartParts, CommonBeginningsOfLayersAreCut) {
   EXPECT_EQ(without_common_prefix({"x.a", "x.a"}), (Texts{"a", "a"}));
 }
 
+TEST_F(Charts, TakeTheFittingPartOfADefinition) {
+  ChartInput all = input();
+  all.definitions = {{"nmse", "E / S; token_mean: mean of e / s; else 0"}, {"seconds", "wall time"}};
+  EXPECT_EQ(definition_of(all, "output.nmse"), "E / S");
+  EXPECT_EQ(definition_of(all, "output.nmse.token_mean"), "mean of e / s");
+  EXPECT_EQ(definition_of(all, "seconds"), "wall time");
+  EXPECT_EQ(definition_of(all, "output.mse"), "");
+}
+
 TEST(ChartParts, LongTextsAreCutInTheMiddle) {
   EXPECT_EQ(shorten("abcdefghij", 10), "abcdefghij");
   EXPECT_EQ(shorten("abcdefghijk", 10), "abcdef…ijk");
