@@ -91,7 +91,7 @@ std::string quote_escaped(std::string_view escaped) {
     if (c == '\'') {
       out += "''";
     } else if (c == '\n') {
-      out += "'.\"\\n\".'";
+      out += R"('."\n".')";
     } else {
       out += c;
     }

@@ -34,7 +34,7 @@ std::string number_cell(double value, const std::string& classes, const std::str
 }
 
 std::string sort_head(const std::string& name, bool text) {
-  return fmt::format("<th scope=\"col\"{}><button type=\"button\">{}</button></th>",
+  return fmt::format(R"(<th scope="col"{}><button type="button">{}</button></th>)",
                      text ? " class=\"t\"" : "", escape_html(name));
 }
 

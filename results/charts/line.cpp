@@ -51,11 +51,12 @@ std::string own_series(const RunRecord& run, const std::vector<RunRecord>& runs,
   std::string out;
   for (const auto& [name, value] : run.params) {
     if (name == x) continue;
-    const bool differs = std::any_of(runs.begin(), runs.end(), [&](const RunRecord& other) {
-      if (other.method != run.method) return false;
+    bool differs = false;
+    for (const RunRecord& other : runs) {
+      if (other.method != run.method) continue;
       const auto it = other.params.find(name);
-      return it == other.params.end() || it->second != value;
-    });
+      differs = differs || it == other.params.end() || it->second != value;
+    }
     if (differs) out += fmt::format("{}{}={}", out.empty() ? "" : ", ", name, value);
   }
   return out.empty() ? run.method : fmt::format("{}({})", run.method, out);
