@@ -362,7 +362,8 @@ TEST(Manifest, EveryFaultIsNamedWithItsPlace) {
        "a whole number"},
   };
   for (const auto& [text, message] : cases) {
-    const std::string error = error_of([&] { parse_manifest(text, "m"); });
+    const std::string& input = text;  // clang 14 cannot capture a structured binding
+    const std::string error = error_of([&] { parse_manifest(input, "m"); });
     EXPECT_TRUE(contains(error, message)) << text << "\n  gave: " << error;
   }
   const std::string layer = R"({"name":"a","tokens":1,"in_features":2,"x":)" + x + "}";
