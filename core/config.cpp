@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <boost/locale/utf.hpp>
 #include <fstream>
 #include <sstream>
 
@@ -20,6 +21,23 @@ std::string place(const std::string& source, const YAML::Mark& mark) {
   return mark.is_null() ? source : fmt::format("{}:{}:{}", source, mark.line + 1, mark.column + 1);
 }
 
+/// Throws where `text` holds what no config file needs and YAML cannot write back: bytes that are not UTF-8,
+/// and control characters other than tab and line ends.
+void check_characters(std::string_view text, const std::string& where) {
+  using Utf8 = boost::locale::utf::utf_traits<char>;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (at != end) {
+    const auto offset = at - text.data();
+    const boost::locale::utf::code_point c = Utf8::decode(at, end);
+    if (c == boost::locale::utf::illegal || c == boost::locale::utf::incomplete)
+      throw Error(fmt::format("{}: byte {} is not UTF-8; save the file as UTF-8", where, offset));
+    const bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7F && c < 0xA0);
+    if (control)
+      throw Error(fmt::format("{}: control character {:#04x} at byte {}; remove it", where, c, offset));
+  }
+}
+
 ConfigNode convert(const YAML::Node& node, const std::string& source, int depth, std::size_t& count) {
   ConfigNode out;
   out.where = place(source, node.Mark());
@@ -33,6 +51,7 @@ ConfigNode convert(const YAML::Node& node, const std::string& source, int depth,
     case YAML::NodeType::Scalar:
       out.kind = ConfigNode::Kind::scalar;
       out.scalar = node.Scalar();
+      check_characters(out.scalar, out.where);  // an escape can make what the file itself does not hold
       out.quoted = node.Tag() == "!";
       return out;
     case YAML::NodeType::Sequence:
@@ -46,6 +65,7 @@ ConfigNode convert(const YAML::Node& node, const std::string& source, int depth,
   for (const auto& entry : node) {
     if (!entry.first.IsScalar()) out.fail("a key must be a plain text");
     const std::string key = entry.first.Scalar();
+    check_characters(key, place(source, entry.first.Mark()));
     if (out.find(key) != nullptr)
       throw Error(fmt::format("{}: the key '{}' stands twice in one map; keep one",
                               place(source, entry.first.Mark()), key));
@@ -156,6 +176,7 @@ std::vector<double> ConfigNode::numbers(std::string_view what, double low, doubl
 }
 
 ConfigNode parse_yaml(std::string_view text, const std::string& source) {
+  check_characters(text, source);
   try {
     std::size_t count = 0;
     return convert(YAML::Load(std::string(text)), source, 0, count);

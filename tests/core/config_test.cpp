@@ -53,6 +53,13 @@ TEST(Config, RefusesBadYaml) {
   EXPECT_EQ(why("a: [1, 2\n").substr(0, 27), "f.yaml:2:1: not valid YAML:");
   EXPECT_EQ(why("? [a]\n: 1\n"), "f.yaml:1:1: a key must be a plain text");
 }
+TEST(Config, RefusesWhatItCouldNotWriteBack) {
+  EXPECT_EQ(why("a: \xff\n"), "f.yaml: byte 3 is not UTF-8; save the file as UTF-8");
+  EXPECT_EQ(why("a: \x03\n"), "f.yaml: control character 0x03 at byte 3; remove it");
+  EXPECT_EQ(why(std::string("a: \0b", 5)), "f.yaml: control character 0x00 at byte 3; remove it");
+  EXPECT_NE(why("a: 1\nq: \"\\N\"\n"), "accepted");
+  EXPECT_EQ(why("a: \"\xc3\xa4\"\n"), "accepted");
+}
 TEST(Config, RefusesAliasBombs) {
   std::string text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 9; ++i) {
