@@ -244,15 +244,15 @@ const char* plot_colour::category(std::size_t i) {
 }
 
 struct PlotScript::State {
-  State(const fs::path& target, int w, int h) : gnuplot(">" + target.string()), width(w), height(h) {
+  State(const fs::path& target, int w, int h) : width(w), height(h) {
+    gnuplot.emplace(">" + target.string());
     file = target;
   }
-  Gnuplot gnuplot;
+  std::optional<Gnuplot> gnuplot;  ///< empty once the script is written
   fs::path file;
   double width;
   double height;
   double top = 1;
-  bool closed = false;
 };
 
 PlotScript::PlotScript(const fs::path& folder, const std::string& stem, int width, int height) {
@@ -306,7 +306,7 @@ PlotScript::~PlotScript() {
 }
 
 PlotScript& PlotScript::command(const std::string& line) {
-  state_->gnuplot << line << "\n";
+  *state_->gnuplot << line << "\n";
   return *this;
 }
 
@@ -316,7 +316,7 @@ PlotScript& PlotScript::data(const std::string& name, std::span<const std::vecto
 
 PlotScript& PlotScript::labelled_data(const std::string& name, std::span<const std::string> labels,
                                       std::span<const std::vector<double>> rows) {
-  auto& out = state_->gnuplot;
+  auto& out = *state_->gnuplot;
   out << "$" << name << " << EOD\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::string line;
@@ -367,11 +367,11 @@ const fs::path& PlotScript::file() const {
 }
 
 void PlotScript::close() {
-  if (state_->closed) return;
-  state_->closed = true;
-  state_->gnuplot.flush();
-  const bool good = state_->gnuplot.good();
-  state_->gnuplot.close();
+  if (!state_->gnuplot) return;
+  state_->gnuplot->flush();
+  const bool good = state_->gnuplot->good();
+  // Not its close(): Gnuplot's destructor writes to the stream once more, and a closed one must not be written to.
+  state_->gnuplot.reset();
   if (!good)
     throw Error(fmt::format("chart script {}: could not be written to its end; is the disk full?",
                             state_->file.string()));

@@ -314,7 +314,7 @@ footer { padding-top: 36px; padding-bottom: 44px; color: var(--muted); font-size
   figure { padding: 8px; }
   dl { grid-template-columns: 1fr; gap: 2px; }
   dd { margin-bottom: 10px; }
-  tbody th { white-space: normal; min-width: 9em; max-width: 11em; overflow-wrap: anywhere; }
+  tbody th { white-space: normal; min-width: 9em; max-width: 14em; overflow-wrap: anywhere; }
   th, td { padding: 5px 8px; }
 }
 @media print {

@@ -120,14 +120,14 @@ class Surface final : public Chart {
     script.title(figure.title, fmt::format("{}\n{}", layer_title(run), pooled));
     script.command(fmt::format("set border 127 lc rgb '{}' lw 0.6", plot_colour::kMuted))
         .command("set xyplane at 0")
-        .command("set view 60,36,1.0,1.25")
+        .command("set view 60,36,0.95,1.3")
         .command("set lmargin 0; set rmargin 0; set tmargin 0; set bmargin 0")
         .command(fmt::format("set grid x y z vertical lc rgb '{}' lt 1 lw 0.5", plot_colour::kGrid))
         .command("set pm3d depthorder border lc rgb '#b0202020' lw 0.25")
         .command("set pm3d lighting primary 0.25 specular 0.0")
         .command("set xlabel 'channel' rotate parallel offset 0,-0.6 font ',10'")
         .command(fmt::format("set ylabel '{}' rotate parallel offset 0,-0.6 font ',10'", row_name))
-        .command(fmt::format("set zlabel '{}' rotate offset 0.5,0 font ',10'", symbol))
+        .command(fmt::format("set zlabel '{}' rotate offset 1.2,0 font ',10'", symbol))
         .command("set tics font ',9'")
         .command("set xtics offset -0.3,-0.4")
         .command("set ytics offset 0.5,-0.4")
@@ -153,7 +153,7 @@ class Surface final : public Chart {
               "set label {} {} at screen {:.4f},{:.4f} center font ',11' textcolor rgb '{}'", i + 1,
               PlotScript::quote(fmt::format("{}: max {}", panel.stage, short_number(panel.max))),
               left + 0.5 / n, script.top() - 0.015, plot_colour::kInk))
-          .command(fmt::format("set origin {:.4f},{:.4f}", left + 0.03 / n, bottom))
+          .command(fmt::format("set origin {:.4f},{:.4f}", left + 0.035 / n, bottom))
           .command(fmt::format("set size {:.4f},{:.4f}", 1.0 / n, script.top() - bottom));
       if (i + 1 == panels.size() && log_colour)
         script.command("set colorbox horizontal user origin screen 0.36,0.095 size screen 0.28,0.022")

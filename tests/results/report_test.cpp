@@ -14,8 +14,6 @@
 #include "scoped_path.hpp"
 #include "synthetic_study.hpp"
 
-namespace fs = std::filesystem;
-
 namespace olab {
 namespace {
 
