@@ -137,12 +137,4 @@ double orthogonality_error(const ConstMatrixRef& q) {
   return (gram - Eigen::MatrixXd::Identity(q.cols(), q.cols())).cwiseAbs().maxCoeff();
 }
 
-const char* kernel_level() {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return "x86-64-v4";
-  if (__builtin_cpu_supports("avx2")) return "x86-64-v3";
-#endif
-  return "x86-64";
-}
-
 }  // namespace olab

@@ -24,7 +24,4 @@ Matrix random_orthogonal(Index n, RandomStream& random);
 /// max |QᵀQ − I| over all entries, accumulated in double: 0 for an orthogonal matrix.
 double orthogonality_error(const ConstMatrixRef& q);
 
-/// Name of the instruction-set level that the kernels run at here ("x86-64", "x86-64-v3", "x86-64-v4").
-const char* kernel_level();
-
 }  // namespace olab

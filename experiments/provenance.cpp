@@ -7,7 +7,7 @@
 #include <fstream>
 #include <string>
 
-#include "core/linalg.hpp"
+#include "core/cpu.hpp"
 #include "core/text.hpp"
 #include "core/version.hpp"
 #include "olab_build_info.hpp"
@@ -43,7 +43,7 @@ Provenance make_provenance(int threads) {
   out.flags = OLAB_FLAGS;
   out.host = host_name();
   out.cpu = cpu_model();
-  out.kernel_level = kernel_level();
+  out.kernel_level = cpu_level_name(cpu_level());
   out.threads = threads;
   return out;
 }
