@@ -4,4 +4,9 @@ namespace olab {
 
 Quantizer::~Quantizer() = default;
 
+bool Quantizer::quantize_to_codes(Role /*role*/, const ConstMatrixRef& /*in*/, IntegerMatrix& /*out*/,
+                                  Index& /*clipped*/) const {
+  return false;
+}
+
 }  // namespace olab
