@@ -90,7 +90,7 @@ TEST(Plan, ShardsCoverEveryRunOnce) {
 TEST(Plan, LimitsConcurrentRunsByMemory) {
   const Plan free = plan_of({}, nullptr, {.threads = 8});
   EXPECT_EQ(free.jobs, 8);
-  const WorkingSet set = working_set(free.layers[0], 24);
+  const WorkingSet set = working_set(free, free.inputs.front());
   const Plan tight = plan_of({}, nullptr, {.threads = 8, .memory_limit = set.fixed + 2.5 * set.each});
   EXPECT_EQ(tight.jobs, 2);
   EXPECT_THROW(plan_of({}, nullptr, {.threads = 8, .memory_limit = 10}), Error);
