@@ -7,7 +7,7 @@
 namespace olab {
 
 Matrix dequantize(const IntegerMatrix& codes) {
-  Matrix out(codes.rows, codes.cols);
+  Matrix out = large_matrix(codes.rows, codes.cols);
   parallel_for(codes.rows, 16, [&](Index begin, Index end) {
     for (Index t = begin; t < end; ++t) {
       const float zero = codes.zero[static_cast<std::size_t>(t)];

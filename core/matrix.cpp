@@ -5,8 +5,15 @@
 #include <cmath>
 
 #include "core/error.hpp"
+#include "core/memory.hpp"
 
 namespace olab {
+
+Matrix large_matrix(Index rows, Index cols) {
+  Matrix out(rows, cols);
+  advise_huge_pages(out.data(), static_cast<std::size_t>(out.size()) * sizeof(float));
+  return out;
+}
 
 Vector channel_absmax(const ConstMatrixRef& x) {
   Vector out = Vector::Zero(x.cols());

@@ -324,7 +324,7 @@ class GeneratedRecording final : public Recording {
 
     const Index sequence =
         options_.sequence_length > 0 ? options_.sequence_length : std::max<Index>(tokens, 1);
-    Matrix x(tokens, width);
+    Matrix x = large_matrix(tokens, width);
     parallel_for(tokens, kTokenGrain, [&](Index begin, Index end) {
       for (Index t = begin; t < end; ++t) {
         RandomStream random = stream.fork(std::to_string(t));
@@ -351,7 +351,7 @@ class GeneratedRecording final : public Recording {
     const double scale = kind.weight_gain / (std::sqrt(static_cast<double>(info.in_features)) * table.rms());
     const RandomStream stream = model_stream().fork("w of " + info.name);
 
-    Matrix w(info.out_features, info.in_features);
+    Matrix w = large_matrix(info.out_features, info.in_features);
     parallel_for(info.out_features, kRowGrain, [&](Index begin, Index end) {
       for (Index o = begin; o < end; ++o) {
         RandomStream random = stream.fork(std::to_string(o));

@@ -299,7 +299,7 @@ Matrix TensorFile::read(std::string_view name, Index slice, Index row_limit) con
   if (slice >= 0) what += fmt::format(", layer {}", slice);
   if (info.dtype == DType::unsupported) refuse_dtype(what, info.dtype_text);
   const auto [rows, columns] = matrix_shape(info, slice, source_);
-  Matrix out(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
+  Matrix out = large_matrix(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
   if (out.size() == 0) return out;
 
   const std::uint64_t size = dtype_size(info.dtype);

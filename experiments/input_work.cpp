@@ -191,7 +191,7 @@ struct InputWork::State {
       w = plan.recording->load_weight(front().index);
       return;
     }
-    w.resize(rows, x.cols());
+    w = large_matrix(rows, x.cols());
     for (const Side& side : sides)
       w.middleRows(side.first_row, side.out_features) = plan.recording->load_weight(side.layer->index);
   }
@@ -200,7 +200,7 @@ struct InputWork::State {
     if (!has_weights()) return;
     const Timer timer(shares.product);
     for (Side& side : sides) {
-      side.y.resize(front().evaluation_tokens, side.out_features);
+      side.y = large_matrix(front().evaluation_tokens, side.out_features);
       multiply_transposed(evaluation(), weight(side), side.y);
     }
   }
@@ -242,6 +242,7 @@ struct InputWork::State {
         {x.topRows(run.calibration_tokens), w, random, registries, stop, nullptr, shared_steps(run)});
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
+    g.x = large_matrix(front().evaluation_tokens, x.cols());
     g.x = evaluation();
     g.chain.apply_to_activations(g.x);
     g.input_seconds = transforming.seconds();
@@ -266,7 +267,7 @@ struct InputWork::State {
     out.is_integer = quantizer->quantize_to_codes(role, in, out.codes, clipped);
     const bool needs_values = !out.is_integer || wants(stage);
     if (needs_values) {
-      out.values.resize(in.rows(), in.cols());
+      out.values = large_matrix(in.rows(), in.cols());
       clipped = quantizer->quantize(role, in, out.values);
     }
     out.seconds = timer.seconds();
@@ -309,7 +310,7 @@ struct InputWork::State {
     const Index tokens = side.y.rows();
     const Matrix* const left = integers ? nullptr : &values_of(a);
     const Matrix* const right = integers ? nullptr : &values_of(b);
-    Matrix y_hat(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
+    Matrix y_hat = large_matrix(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
     ErrorSums errors;
     for (Index from = 0; from < tokens; from += y_hat.rows()) {
       const Index rows = std::min(y_hat.rows(), tokens - from);
@@ -343,6 +344,7 @@ struct InputWork::State {
     double measure_seconds = 0;
     if (side.out_features > 0) {
       Timer transforming(shares.transform);
+      w_transformed = large_matrix(side.out_features, x.cols());
       w_transformed = weight(side);
       g.chain.apply_to_weights(w_transformed);
       transform_seconds = transforming.seconds();
