@@ -6,10 +6,11 @@
 
 #if OLAB_X86_KERNELS
 // g++ 12 calls its own "undefined" registers uninitialized.
-#pragma GCC diagnostic push
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
-#pragma GCC diagnostic pop
 #endif
 
 namespace olab {
