@@ -2,9 +2,24 @@
 
 #include <cstddef>
 
+#include "core/memory.hpp"
 #include "core/parallel.hpp"
 
 namespace olab {
+
+void IntegerMatrix::resize(Index new_rows, Index new_cols) {
+  rows = new_rows;
+  cols = new_cols;
+  const auto count = static_cast<std::size_t>(rows * cols);
+  if (count > codes.capacity()) {
+    codes.clear();
+    codes.reserve(count);
+    advise_huge_pages(codes.data(), count);
+  }
+  codes.resize(count);
+  step.resize(static_cast<std::size_t>(rows));
+  zero.resize(static_cast<std::size_t>(rows));
+}
 
 Matrix dequantize(const IntegerMatrix& codes) {
   Matrix out = large_matrix(codes.rows, codes.cols);

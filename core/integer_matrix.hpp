@@ -22,6 +22,9 @@ struct IntegerMatrix {
   /// rounds to.
   static constexpr float kLargestZero = 1 << 22;
 
+  /// Makes room for rows × cols values; what they are is not said. Large ones lie on huge pages (core/memory.hpp).
+  void resize(Index new_rows, Index new_cols);
+
   const std::uint8_t* row(Index t) const { return codes.data() + t * cols; }
   std::uint8_t* row(Index t) { return codes.data() + t * cols; }
 };

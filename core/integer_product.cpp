@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "core/memory.hpp"
 #include "core/parallel.hpp"
 
 #if OLAB_X86_KERNELS
@@ -296,6 +297,7 @@ PackedCodes::PackedCodes(const IntegerMatrix& w, CpuLevel level)
   const Index padded = rounded_up(rows_, height);
   const Index words = words_of(cols_, kernels.codes);
   words_.resize(padded * words);
+  advise_huge_pages(words_.data(), static_cast<std::size_t>(words_.size()) * sizeof(std::uint32_t));
   step_.resize(static_cast<std::size_t>(padded));
   by_zero_.resize(static_cast<std::size_t>(padded));
   by_sum_.resize(static_cast<std::size_t>(padded));

@@ -721,9 +721,7 @@ bool fits_codes(const IntegerGrid& grid) {
 }
 
 void shape_codes(IntegerMatrix& out, Index rows, Index columns) {
-  out.rows = rows;
-  out.cols = columns;
-  out.codes.resize(static_cast<std::size_t>(rows * columns));
+  out.resize(rows, columns);
   out.step.assign(static_cast<std::size_t>(rows), 1.0F);
   out.zero.assign(static_cast<std::size_t>(rows), 0.0F);
 }
