@@ -22,7 +22,8 @@ struct IntegerMatrix {
   /// rounds to.
   static constexpr float kLargestZero = 1 << 22;
 
-  /// Makes room for rows × cols values; what they are is not said. Large ones lie on huge pages (core/memory.hpp).
+  /// Makes room for rows × cols values; what they are is not said. Large ones lie on huge pages
+  /// (core/memory.hpp).
   void resize(Index new_rows, Index new_cols);
 
   const std::uint8_t* row(Index t) const { return codes.data() + t * cols; }
@@ -31,5 +32,7 @@ struct IntegerMatrix {
 
 /// The values in float32: (code − zero) · step. rows × cols.
 Matrix dequantize(const IntegerMatrix& codes);
+/// The rows `first` … first + out.rows() − 1 of them.
+void dequantize_rows(const IntegerMatrix& codes, Index first, MatrixRef out);
 
 }  // namespace olab

@@ -290,14 +290,18 @@ std::int64_t integer_zero(const IntegerMatrix& m, Index row) {
 
 }  // namespace
 
-PackedCodes::PackedCodes(const IntegerMatrix& w, CpuLevel level)
-    : rows_(w.rows), cols_(w.cols), level_(level) {
+void PackedCodes::pack(const IntegerMatrix& w, CpuLevel level) {
+  rows_ = w.rows;
+  cols_ = w.cols;
+  level_ = level;
   const ProductKernels& kernels = product_kernels(level);
   const Index height = kernels.columns;
   const Index padded = rounded_up(rows_, height);
   const Index words = words_of(cols_, kernels.codes);
-  words_.resize(padded * words);
-  advise_huge_pages(words_.data(), static_cast<std::size_t>(words_.size()) * sizeof(std::uint32_t));
+  if (words_.size() < padded * words) {
+    words_.resize(padded * words);
+    advise_huge_pages(words_.data(), static_cast<std::size_t>(words_.size()) * sizeof(std::uint32_t));
+  }
   step_.resize(static_cast<std::size_t>(padded));
   by_zero_.resize(static_cast<std::size_t>(padded));
   by_sum_.resize(static_cast<std::size_t>(padded));
