@@ -365,6 +365,7 @@ bool RowScorer::score(const Matrix& rotation, ScoreAims aims, Extremes& out, flo
   if (zero_row_ >= 0) {
     all.add(zero_row_, {0.0F, 0.0F});
     running.add(0.0F, 0.0F);
+    running.check_score();
   }
   Index done = std::min(used_, kFirstRows);
   score_exactly(order_.data(), done, padded, all, running);
