@@ -44,6 +44,7 @@ struct DuQuant final : Method, RotationSettings {
 
   void check(Index channels, const Registries& /*registries*/) const override {
     check_block_size(channels, block_size(channels), "duquant");
+    check_search(at_width(*this, channels), "duquant");
   }
 
   double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {

@@ -205,7 +205,7 @@ TEST(Methods, AreRegistered) {
       r.methods.canonical("duquant", r),
       "duquant(smooth=true,alpha=0.6,rotation=true,permutation=zigzag,permutation_times=1,block_size=128,"
       "max_rotation_step=256,second_rotation=true,pivot=channel,fresh_q=per-step,score=absmax,"
-      "share_rotation=true)");
+      "share_rotation=true,search=exact,candidates=33,sample_rows=512)");
 }
 
 TEST(Rtn, ChangesNothing) {
@@ -311,12 +311,13 @@ TEST(DuQuant, BuildsTheChainThatItsTogglesName) {
 
 TEST(DuQuant, EveryToggleOfTheSearchChangesTheResult) {
   const Registries r = test::method_registries();
-  const test::Layer layer = make_layer(6, 64, 4, 10);
+  const test::Layer layer = make_layer(6, 64, 4, 21);
   const std::string base = "duquant(block_size=16,max_rotation_step=12";
   const Matrix paper = as_matrix(calibrate(base + ")", layer, r), 64);
   for (const char* toggle :
        {",pivot=row", ",fresh_q=per-search", ",score=peak-to-peak", ",share_rotation=false", ",alpha=0.5",
-        ",permutation=random", ",permutation=absmax"})
+        ",permutation=random", ",permutation=absmax", ",search=random-pivot", ",search=hadamards",
+        ",search=sample,sample_rows=1"})
     EXPECT_NE(as_matrix(calibrate(base + toggle + ")", layer, r), 64), paper) << toggle;
 }
 
