@@ -42,12 +42,17 @@ bool cpu_has_fp16();
 // standard library from it, and guard x86 code by OLAB_X86_KERNELS.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define OLAB_X86_KERNELS 1
+// clang 14 does not know the attribute by which g++ is told to vectorise with whole registers.
+#if defined(__clang__)
+#define OLAB_WIDE_VECTORS
+#else
+#define OLAB_WIDE_VECTORS ",prefer-vector-width=512"
+#endif
 #define OLAB_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define OLAB_TARGET_AVX512 \
-  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl" OLAB_WIDE_VECTORS)))
 #define OLAB_TARGET_VNNI \
-  __attribute__((        \
-      target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")))
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni" OLAB_WIDE_VECTORS)))
 #else
 #define OLAB_X86_KERNELS 0
 #endif

@@ -26,4 +26,7 @@ struct IntegerMatrix {
   std::uint8_t* row(Index t) { return codes.data() + t * cols; }
 };
 
+/// The values in float32: (code − zero) · step. rows × cols.
+Matrix dequantize(const IntegerMatrix& codes);
+
 }  // namespace olab

@@ -2,119 +2,153 @@
 
 #include <Eigen/QR>
 #include <algorithm>
-#include <array>
 #include <cassert>
-#include <cmath>
-#include <vector>
 
 #include "core/parallel.hpp"
-
-// One source, three instruction-set levels, picked at load time. Multiply and add stay apart (the whole build
-// has -ffp-contract=off), so a level changes only how many columns are done at once, never a rounding.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define OLAB_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define OLAB_CLONES
-#endif
+#include "core/product_kernels.hpp"
 
 namespace olab {
 namespace {
 
-constexpr Index kTileRows = 4;
-constexpr Index kTileColumns = 32;
+// How a product is cut. None of it changes a bit: every entry of y is summed over k in rising order, whatever
+// part of it is done where.
+/// A block of b of kTileDepth × this many columns (512 KiB) stays in L2 while all rows of a task pass by.
+constexpr Index kColumnsPerTask = 512;
+/// Packing b once more costs about a row of tiles, so a task has many.
+constexpr Index kMostRowsPerTask = 512;
+constexpr Index kLeastRowsPerTask = 96;
+constexpr Index kTasksWanted = 16;
+/// Rows that are rotated together: a multiple of every level's tile_rows. Their values of one block and a
+/// panel of the rotation share L1.
+constexpr Index kRowsRotated = 48;
 
-/// y (rows × kTileColumns, stride ldy) = a (rows × k, stride lda) times a packed k × kTileColumns panel.
-/// rows is at most kTileRows; the panel is padded with zeros.
-using Wide = float __attribute__((vector_size(64)));
-
-OLAB_CLONES void tile(const float* a, Index lda, const float* panel, Index k, float* y, Index ldy, Index rows,
-                      Index columns) {
-  // Rows beyond `rows` read the last valid row again and are not stored.
-  const float* r0 = a;
-  const float* r1 = a + std::min<Index>(1, rows - 1) * lda;
-  const float* r2 = a + std::min<Index>(2, rows - 1) * lda;
-  const float* r3 = a + std::min<Index>(3, rows - 1) * lda;
-  Wide acc[kTileRows][2] = {};  // NOLINT(modernize-avoid-c-arrays): these are registers
-  for (Index p = 0; p < k; ++p) {
-    Wide b0;
-    Wide b1;
-    __builtin_memcpy(&b0, panel + p * kTileColumns, sizeof b0);
-    __builtin_memcpy(&b1, panel + p * kTileColumns + 16, sizeof b1);
-    acc[0][0] += r0[p] * b0;
-    acc[0][1] += r0[p] * b1;
-    acc[1][0] += r1[p] * b0;
-    acc[1][1] += r1[p] * b1;
-    acc[2][0] += r2[p] * b0;
-    acc[2][1] += r2[p] * b1;
-    acc[3][0] += r3[p] * b0;
-    acc[3][1] += r3[p] * b1;
-  }
-  for (Index i = 0; i < rows; ++i) {
-    std::array<float, kTileColumns> out{};
-    __builtin_memcpy(out.data(), &acc[i][0], sizeof(Wide));
-    __builtin_memcpy(out.data() + 16, &acc[i][1], sizeof(Wide));
-    std::copy_n(out.data(), columns, y + i * ldy);
-  }
+Index rounded_up(Index n, Index multiple) {
+  return (n + multiple - 1) / multiple * multiple;
 }
 
-/// Panels of kTileColumns columns of the k × n right-hand side, each k × kTileColumns, zero-padded.
-/// `b_at(p, j)` reads entry (p, j).
-template <class At>
-std::vector<float> pack(Index k, Index n, const At& b_at) {
-  const Index panels = (n + kTileColumns - 1) / kTileColumns;
-  std::vector<float> out(static_cast<std::size_t>(panels * k * kTileColumns), 0.0F);
-  parallel_for(panels, 8, [&](Index begin, Index end) {
-    for (Index q = begin; q < end; ++q) {
-      float* const panel = out.data() + q * k * kTileColumns;
-      const Index columns = std::min(kTileColumns, n - q * kTileColumns);
-      for (Index p = 0; p < k; ++p)
-        for (Index j = 0; j < columns; ++j) panel[p * kTileColumns + j] = b_at(p, q * kTileColumns + j);
+/// Columns j0 … j0 + columns of the right operand at steps p0 … p0 + depth, as panels one after the other,
+/// each depth × tile_columns and filled up with zeros.
+void pack(const ConstMatrixRef& b, bool transposed, Index p0, Index depth, Index j0, Index columns,
+          const ProductKernels& kernels, float* out) {
+  const Index width = kernels.tile_columns;
+  const Index stride = b.outerStride();
+  for (Index j = 0; j < columns; j += width) {
+    const Index part = std::min(width, columns - j);
+    float* const panel = out + j * depth;
+    if (part < width) std::fill_n(panel, depth * width, 0.0F);
+    if (transposed) {
+      kernels.transpose(b.data() + (j0 + j) * stride + p0, stride, part, depth, panel, width);
+    } else {
+      for (Index p = 0; p < depth; ++p)
+        std::copy_n(b.data() + (p0 + p) * stride + j0 + j, part, panel + p * width);
     }
-  });
-  return out;
+  }
 }
 
-void multiply_packed(const ConstMatrixRef& a, const std::vector<float>& packed, MatrixRef y) {
+/// Rows of x, `columns` of each, as the left operand of tiles.
+void copy_rows(const float* x, Index stride, Index rows, Index columns, float* out) {
+  for (Index i = 0; i < rows; ++i) std::copy_n(x + i * stride, columns, out + i * kTileStride);
+}
+
+void prefetch_tile(const float* y, Index ldy, Index rows) {
+  for (Index i = 0; i < rows; ++i) {
+    __builtin_prefetch(y + i * ldy);
+    __builtin_prefetch(y + i * ldy + 16);
+  }
+}
+
+/// Rows begin … end, columns j0 … j0 + columns of y = a b or a bᵀ.
+void multiply_part(const ConstMatrixRef& a, const ConstMatrixRef& b, bool transposed, MatrixRef& y,
+                   Index begin, Index end, Index j0, Index columns, const ProductKernels& kernels) {
   const Index k = a.cols();
+  const Index ldy = y.outerStride();
+  const Index width = kernels.tile_columns;
+  Vector packed(rounded_up(columns, width) * std::min(k, kTileDepth));
+  Vector left(kMostTileRows * kTileStride);
+  for (Index p0 = 0; p0 < k; p0 += kTileDepth) {
+    const Index depth = std::min(kTileDepth, k - p0);
+    pack(b, transposed, p0, depth, j0, columns, kernels, packed.data());
+    for (Index i = begin; i < end; i += kernels.tile_rows) {
+      const Index rows = std::min(kernels.tile_rows, end - i);
+      copy_rows(a.data() + i * a.outerStride() + p0, a.outerStride(), rows, depth, left.data());
+      float* const out = y.data() + i * ldy + j0;
+      for (Index j = 0; j < columns; j += width) {
+        if (j + width < columns) prefetch_tile(out + j + width, ldy, rows);
+        kernels.tile(left.data(), packed.data() + j * depth, depth, out + j, ldy, rows,
+                     std::min(width, columns - j), p0 > 0);
+      }
+    }
+  }
+}
+
+void multiply_in_parts(const ConstMatrixRef& a, const ConstMatrixRef& b, bool transposed, MatrixRef& y,
+                       CpuLevel level) {
+  if (y.size() == 0) return;
+  if (a.cols() == 0) {
+    y.setZero();
+    return;
+  }
+  const ProductKernels& kernels = product_kernels(level);
+  const Index m = y.rows();
   const Index n = y.cols();
-  constexpr Index kRowsPerTask = 64;
-  parallel_for(a.rows(), kRowsPerTask, [&](Index begin, Index end) {
-    for (Index j = 0; j < n; j += kTileColumns) {
-      const float* const panel = packed.data() + j * k;
-      for (Index i = begin; i < end; i += kTileRows)
-        tile(a.data() + i * a.outerStride(), a.outerStride(), panel, k, y.data() + i * y.outerStride() + j,
-             y.outerStride(), std::min(kTileRows, end - i), std::min(kTileColumns, n - j));
+  const Index across = (n + kColumnsPerTask - 1) / kColumnsPerTask;
+  const Index columns = rounded_up((n + across - 1) / across, kernels.tile_columns);
+  const Index wanted = std::clamp(m * across / kTasksWanted, kLeastRowsPerTask, kMostRowsPerTask);
+  const Index down = (m + wanted - 1) / wanted;
+  const Index rows = rounded_up((m + down - 1) / down, kernels.tile_rows);
+  parallel_for(across * down, 1, [&](Index first, Index last) {
+    for (Index task = first; task < last; ++task) {
+      const Index i = task / across * rows;
+      const Index j = task % across * columns;
+      if (i < m && j < n)
+        multiply_part(a, b, transposed, y, i, std::min(m, i + rows), j, std::min(columns, n - j), kernels);
     }
   });
 }
 
 }  // namespace
 
-void multiply(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y) {
+void multiply(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y, CpuLevel level) {
   assert(a.cols() == b.rows() && y.rows() == a.rows() && y.cols() == b.cols());
-  multiply_packed(a, pack(b.rows(), b.cols(), [&](Index p, Index j) { return b(p, j); }), y);
+  multiply_in_parts(a, b, false, y, level);
 }
 
-void multiply_transposed(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y) {
+void multiply_transposed(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y, CpuLevel level) {
   assert(a.cols() == b.cols() && y.rows() == a.rows() && y.cols() == b.rows());
-  multiply_packed(a, pack(b.cols(), b.rows(), [&](Index p, Index j) { return b(j, p); }), y);
+  multiply_in_parts(a, b, true, y, level);
 }
 
-void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation) {
+void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation, CpuLevel level) {
   const Index size = rotation.rows();
-  assert(rotation.cols() == size && x.cols() % size == 0);
-  const std::vector<float> packed = pack(size, size, [&](Index p, Index j) { return rotation(p, j); });
-  parallel_for(x.rows(), 16, [&](Index begin, Index end) {
-    std::vector<float> copy(static_cast<std::size_t>(kTileRows * size));
-    for (Index i = begin; i < end; i += kTileRows) {
-      const Index rows = std::min(kTileRows, end - i);
-      for (Index block = 0; block < x.cols(); block += size) {
-        for (Index r = 0; r < rows; ++r)
-          std::copy_n(x.data() + (i + r) * x.outerStride() + block, size, copy.data() + r * size);
-        for (Index j = 0; j < size; j += kTileColumns)
-          tile(copy.data(), size, packed.data() + j * size, size, x.data() + i * x.outerStride() + block + j,
-               x.outerStride(), rows, std::min(kTileColumns, size - j));
-      }
+  assert(rotation.cols() == size && size > 0 && x.cols() % size == 0);
+  const ProductKernels& kernels = product_kernels(level);
+  const Index width = kernels.tile_columns;
+  const Index padded = rounded_up(size, width);
+  Vector packed(padded * size);
+  for (Index p0 = 0; p0 < size; p0 += kTileDepth)
+    pack(rotation, false, p0, std::min(kTileDepth, size - p0), 0, size, kernels, packed.data() + p0 * padded);
+  const Index stride = x.outerStride();
+  parallel_for(x.rows(), kRowsRotated, [&](Index begin, Index end) {
+    const Index count = end - begin;
+    const Index cut = count * kTileStride;  // of one stretch of kTileDepth columns
+    Vector left((size + kTileDepth - 1) / kTileDepth * cut);
+    for (Index block = 0; block < x.cols(); block += size) {
+      float* const values = x.data() + begin * stride + block;
+      for (Index p0 = 0; p0 < size; p0 += kTileDepth)
+        copy_rows(values + p0, stride, count, std::min(kTileDepth, size - p0),
+                  left.data() + p0 / kTileDepth * cut);
+      for (Index j = 0; j < size; j += width)
+        for (Index p0 = 0; p0 < size; p0 += kTileDepth) {
+          const Index depth = std::min(kTileDepth, size - p0);
+          const float* const panel = packed.data() + p0 * padded + j * depth;
+          for (Index i = 0; i < count; i += kernels.tile_rows) {
+            if (p0 == 0 && block + size < x.cols())
+              prefetch_tile(values + size + i * stride + j, stride, std::min(kernels.tile_rows, count - i));
+            kernels.tile(left.data() + p0 / kTileDepth * cut + i * kTileStride, panel, depth,
+                         values + i * stride + j, stride, std::min(kernels.tile_rows, count - i),
+                         std::min(width, size - j), p0 > 0);
+          }
+        }
     }
   });
 }

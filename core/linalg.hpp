@@ -1,6 +1,7 @@
 // Products and decompositions: each compiled once, behind plain functions.
 #pragma once
 
+#include "core/cpu.hpp"
 #include "core/matrix.hpp"
 #include "core/random.hpp"
 
@@ -8,14 +9,15 @@ namespace olab {
 
 /// y = a b with a m × k, b k × n. Every entry is summed over k in rising order without fused multiply-add, so
 /// the bits are the same at every instruction-set level and for any number of threads. y must not overlap.
-void multiply(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y);
+void multiply(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y, CpuLevel level = cpu_level());
 
 /// y = a bᵀ with a m × k, b n × k (activations times weights). Same promise as `multiply`.
-void multiply_transposed(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y);
+void multiply_transposed(const ConstMatrixRef& a, const ConstMatrixRef& b, MatrixRef y,
+                         CpuLevel level = cpu_level());
 
 /// x ← x · blockdiag(R, R, …) in place, with R square; x's columns must be a multiple of R's size. Same bit
 /// promise as `multiply`.
-void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation);
+void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation, CpuLevel level = cpu_level());
 
 /// A Haar-distributed random orthogonal n × n matrix: QR of a Gaussian matrix in double, with the signs of
 /// R's diagonal moved into Q (Mezzadri 2007, arXiv:math-ph/0609050), rounded to float.

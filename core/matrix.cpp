@@ -5,25 +5,32 @@
 #include <cmath>
 
 #include "core/error.hpp"
+#include "core/extremes.hpp"
+#include "core/memory.hpp"
 
 namespace olab {
 
+Matrix large_matrix(Index rows, Index cols) {
+  Matrix out(rows, cols);
+  advise_huge_pages(out.data(), static_cast<std::size_t>(out.size()) * sizeof(float));
+  return out;
+}
+
 Vector channel_absmax(const ConstMatrixRef& x) {
-  Vector out = Vector::Zero(x.cols());
-  for (Index t = 0; t < x.rows(); ++t) out = out.cwiseMax(x.row(t).cwiseAbs());
+  Vector out(x.cols());
+  column_absmax(x, out.data());
   return out;
 }
 
 Vector token_absmax(const ConstMatrixRef& x) {
-  Vector out = Vector::Zero(x.rows());
-  if (x.cols() == 0) return out;
-  for (Index t = 0; t < x.rows(); ++t) out[t] = x.row(t).cwiseAbs().maxCoeff();
+  Vector out(x.rows());
+  for (Index t = 0; t < x.rows(); ++t) out[t] = absmax(x.row(t).data(), x.cols());
   return out;
 }
 
 void check_finite(const ConstMatrixRef& x, std::string_view what) {
   for (Index t = 0; t < x.rows(); ++t) {
-    if (x.row(t).allFinite()) continue;
+    if (all_finite(x.row(t).data(), x.cols())) continue;
     for (Index j = 0; j < x.cols(); ++j) {
       const float v = x(t, j);
       if (std::isfinite(v)) continue;

@@ -15,6 +15,9 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 /// One value a channel (or a token).
 using Vector = Eigen::Matrix<float, 1, Eigen::Dynamic>;
 
+/// rows × cols, not initialised, on huge pages where it is large (core/memory.hpp).
+Matrix large_matrix(Index rows, Index cols);
+
 /// Views for the duration of one call. Rows are contiguous; a block of columns is a view too. A column-major
 /// matrix or an expression would be copied silently by Eigen, so hand over `Matrix` objects and blocks of
 /// them.

@@ -220,38 +220,50 @@ class GeneratedRecording final : public Recording {
   const std::vector<LayerInfo>& layers() const override { return layers_; }
   const std::map<std::string, std::string>& facts() const override { return facts_; }
 
-  Layer load(std::size_t index, Index tokens) const override {
+  Matrix load_input(std::size_t index, Index tokens) const override {
     assert(index < layers_.size());
     if (tokens < 0 || tokens > options_.tokens)
       throw Error(fmt::format(
           "profile {}: {} tokens asked of layer {}, which is generated with {}; ask for more when "
           "the profile is opened",
           profile_.model, tokens, layers_[index].name, options_.tokens));
-    Layer out;
-    out.name = layers_[index].name;
-    out.x = generate_x(index, tokens == 0 ? options_.tokens : tokens);
-    out.w = generate_w(index);
-    return out;
+    return generate_x(index, tokens == 0 ? options_.tokens : tokens);
+  }
+
+  Matrix load_weight(std::size_t index) const override { return generate_w(index); }
+
+  std::string input_hash(std::size_t index) const override {
+    assert(index < layers_.size());
+    return layer_hash(index, "generated input")
+        .add(profile_.inputs[kind_of(index).input].name)
+        .add(static_cast<std::uint64_t>(number_of(index)))
+        .hex();
   }
 
   std::string content_hash(std::size_t index) const override {
     assert(index < layers_.size());
     const LayerInfo& info = layers_[index];
     // The name too: weights of layers with the same facts differ only by it.
-    return Hasher()
-        .add("generated layer")
-        .add(kGeneratorVersion)
-        .add(facts_hash_)
-        .add(options_.seed)
-        .add(static_cast<std::uint64_t>(info.tokens))
-        .add(static_cast<std::uint64_t>(options_.sequence_length))
-        .add(static_cast<std::uint64_t>(info.in_features))
+    return layer_hash(index, "generated layer")
         .add(static_cast<std::uint64_t>(info.out_features))
         .add(info.name)
         .hex();
   }
 
  private:
+  Hasher layer_hash(std::size_t index, std::string_view what) const {
+    const LayerInfo& info = layers_[index];
+    Hasher hasher;
+    hasher.add(what)
+        .add(kGeneratorVersion)
+        .add(facts_hash_)
+        .add(options_.seed)
+        .add(static_cast<std::uint64_t>(info.tokens))
+        .add(static_cast<std::uint64_t>(options_.sequence_length))
+        .add(static_cast<std::uint64_t>(info.in_features));
+    return hasher;
+  }
+
   static void check_option(std::string_view name, Index value) {
     if (value < 0)
       throw Error(fmt::format("option {} is {}; it must be 0 (as in the profile) or more", name, value));
@@ -312,7 +324,7 @@ class GeneratedRecording final : public Recording {
 
     const Index sequence =
         options_.sequence_length > 0 ? options_.sequence_length : std::max<Index>(tokens, 1);
-    Matrix x(tokens, width);
+    Matrix x = large_matrix(tokens, width);
     parallel_for(tokens, kTokenGrain, [&](Index begin, Index end) {
       for (Index t = begin; t < end; ++t) {
         RandomStream random = stream.fork(std::to_string(t));
@@ -339,7 +351,7 @@ class GeneratedRecording final : public Recording {
     const double scale = kind.weight_gain / (std::sqrt(static_cast<double>(info.in_features)) * table.rms());
     const RandomStream stream = model_stream().fork("w of " + info.name);
 
-    Matrix w(info.out_features, info.in_features);
+    Matrix w = large_matrix(info.out_features, info.in_features);
     parallel_for(info.out_features, kRowGrain, [&](Index begin, Index end) {
       for (Index o = begin; o < end; ++o) {
         RandomStream random = stream.fork(std::to_string(o));

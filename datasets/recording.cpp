@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <map>
 #include <ostream>
 #include <set>
 #include <span>
@@ -12,6 +13,7 @@
 #include <tuple>
 
 #include "core/error.hpp"
+#include "core/hash.hpp"
 #include "core/text.hpp"
 #include "datasets/atomic_file.hpp"
 #include "datasets/manifest.hpp"
@@ -89,6 +91,11 @@ std::vector<std::string> names_in(const fs::path& folder) {
 }  // namespace
 
 Recording::~Recording() = default;
+
+Layer Recording::load(std::size_t index, Index tokens) const {
+  return {layers().at(index).name, load_input(index, tokens), load_weight(index)};
+}
+
 Reader::~Reader() = default;
 
 std::unique_ptr<Recording> open_recording(const fs::path& path, const Registries& registries) {
@@ -129,6 +136,7 @@ struct RecordingWriter::State {
   DType dtype = DType::f32;
   Manifest manifest;
   std::set<std::string> names;
+  std::map<std::string, TensorPlace> inputs;  ///< where an X lies, by the hash of its values
   std::vector<fs::path> written;
   bool made_folder = false;
   bool finished = false;
@@ -182,9 +190,17 @@ void RecordingWriter::add(const Layer& layer) {
     copy = encode(values, state_->dtype);
     return copy;
   };
+  const std::string file_name = fmt::format("{:03}.safetensors", state_->manifest.layers.size());
+  const std::string x_hash =
+      Hasher()
+          .add(static_cast<std::uint64_t>(layer.x.rows()))
+          .add(std::as_bytes(std::span(layer.x.data(), static_cast<std::size_t>(layer.x.size()))))
+          .hex();
+  const auto [place, is_new] = state_->inputs.try_emplace(x_hash, TensorPlace{file_name, "x"});
   std::vector<TensorView> tensors;
   try {
-    tensors.push_back({"x", state_->dtype, {layer.x.rows(), layer.x.cols()}, bytes_of(layer.x, x)});
+    if (is_new)
+      tensors.push_back({"x", state_->dtype, {layer.x.rows(), layer.x.cols()}, bytes_of(layer.x, x)});
     if (has_weight)
       tensors.push_back({"weight", state_->dtype, {layer.w.rows(), layer.w.cols()}, bytes_of(layer.w, w)});
   } catch (const Error& e) {
@@ -196,11 +212,13 @@ void RecordingWriter::add(const Layer& layer) {
   entry.tokens = layer.x.rows();
   entry.in_features = layer.x.cols();
   entry.out_features = layer.w.rows();
-  entry.x = {fmt::format("{:03}.safetensors", state_->manifest.layers.size()), "x"};
-  if (has_weight) entry.weight = TensorPlace{entry.x.file, "weight"};
-  const fs::path file = state_->folder / entry.x.file;
-  write_safetensors(file, std::move(tensors), {{"layer", layer.name}});
-  state_->written.push_back(file);
+  entry.x = place->second;
+  if (has_weight) entry.weight = TensorPlace{file_name, "weight"};
+  if (!tensors.empty()) {
+    const fs::path file = state_->folder / file_name;
+    write_safetensors(file, std::move(tensors), {{"layer", layer.name}});
+    state_->written.push_back(file);
+  }
   state_->names.insert(layer.name);
   state_->manifest.layers.push_back(std::move(entry));
 }

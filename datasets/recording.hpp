@@ -30,7 +30,7 @@ struct Layer {
   Matrix w;  ///< out_features × in_features, or 0 × in_features
 };
 
-/// An opened recording. Opening reads headers only; `load` reads one layer. Both may be called from several
+/// An opened recording. Opening reads headers only; the loads read one layer. All may be called from several
 /// threads.
 class Recording {
  public:
@@ -41,12 +41,18 @@ class Recording {
 
   /// In model order, see in_model_order().
   virtual const std::vector<LayerInfo>& layers() const = 0;
-  /// Layer `index` with its first `tokens` tokens (0: all). Error with file, tensor and index on NaN or
-  /// infinity, on truncation, where X and W do not match, where X has no tokens or fewer than asked for.
-  virtual Layer load(std::size_t index, Index tokens) const = 0;
+  /// The first `tokens` tokens of X (0: all). Error with file, tensor and index on NaN or infinity, on
+  /// truncation, where X and W do not match, where X has no tokens or fewer than asked for.
+  virtual Matrix load_input(std::size_t index, Index tokens) const = 0;
+  /// W (out_features × in_features; 0 × in_features where there is none). Errors as for X.
+  virtual Matrix load_weight(std::size_t index) const = 0;
+  /// Both.
+  Layer load(std::size_t index, Index tokens) const;
   /// 32 hexadecimal digits that change whenever a byte of the layer's tensors, a shape or a dtype changes.
   /// Independent of the layer's name and of the file's name.
   virtual std::string content_hash(std::size_t index) const = 0;
+  /// The same of X alone: layers that read one input (q, k and v of a block) have equal ones.
+  virtual std::string input_hash(std::size_t index) const = 0;
   /// "model", "source", "provenance", …; free texts.
   virtual const std::map<std::string, std::string>& facts() const = 0;
 };
@@ -79,6 +85,7 @@ bool in_model_order(std::string_view a, std::string_view b);
 /// Writes a recording layer by layer: a folder with manifest.json (datasets/manifest.hpp has its layout) and
 /// one safetensors file a layer, "000.safetensors" and so on, with the tensors "x" and "weight". No file is
 /// visible under its final name before it is whole; without finish() the destructor removes what was written.
+/// Layers with the same X share the tensor of the first of them.
 class RecordingWriter {
  public:
   /// `dtype`: "F32", "F16" or "BF16" for X and W. `facts`: "model" and "source" get their own places in the

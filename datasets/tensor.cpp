@@ -14,7 +14,9 @@
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
+#include "core/parallel.hpp"
 #include "core/text.hpp"
+#include "core/widen.hpp"
 #include "datasets/npy.hpp"
 #include "datasets/npz.hpp"
 #include "datasets/safetensors.hpp"
@@ -100,15 +102,22 @@ float as_float(T value, Index row, Index column, const std::string& what) {
 
 template <class T>
 void copy_c_order(std::span<const std::byte> bytes, Index first, const Target& to) {
-  float* out = to.out.data() + first;
-  if constexpr (std::is_same_v<T, float>) {
-    std::memcpy(out, bytes.data(), bytes.size());
-  } else {
-    const auto count = static_cast<Index>(bytes.size() / sizeof(T));
-    for (Index i = 0; i < count; ++i)
-      out[i] = as_float(element<T>(bytes.data() + i * static_cast<Index>(sizeof(T))),
-                        (first + i) / to.out.cols(), (first + i) % to.out.cols(), to.what);
-  }
+  float* const out = to.out.data() + first;
+  constexpr Index kPerTask = 1 << 18;
+  parallel_for(static_cast<Index>(bytes.size() / sizeof(T)), kPerTask, [&](Index begin, Index end) {
+    const std::byte* const from = bytes.data() + begin * static_cast<Index>(sizeof(T));
+    if constexpr (std::is_same_v<T, float>) {
+      std::memcpy(out + begin, from, static_cast<std::size_t>(end - begin) * sizeof(T));
+    } else if constexpr (std::is_same_v<T, Eigen::half>) {
+      widen_f16(from, end - begin, out + begin);
+    } else if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+      widen_bf16(from, end - begin, out + begin);
+    } else {
+      for (Index i = begin; i < end; ++i)
+        out[i] = as_float(element<T>(from + (i - begin) * static_cast<Index>(sizeof(T))),
+                          (first + i) / to.out.cols(), (first + i) % to.out.cols(), to.what);
+    }
+  });
 }
 
 // Element k of the stream is slice k % slices, row k / slices % rows, column k / slices / rows.
@@ -290,7 +299,7 @@ Matrix TensorFile::read(std::string_view name, Index slice, Index row_limit) con
   if (slice >= 0) what += fmt::format(", layer {}", slice);
   if (info.dtype == DType::unsupported) refuse_dtype(what, info.dtype_text);
   const auto [rows, columns] = matrix_shape(info, slice, source_);
-  Matrix out(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
+  Matrix out = large_matrix(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
   if (out.size() == 0) return out;
 
   const std::uint64_t size = dtype_size(info.dtype);

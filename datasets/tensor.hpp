@@ -90,7 +90,7 @@ class TensorFile {
 
  protected:
   using Sink = std::function<void(std::span<const std::byte>)>;
-  static constexpr std::uint64_t kChunk = std::uint64_t{1} << 20;
+  static constexpr std::uint64_t kChunk = std::uint64_t{8} << 20;
 
   /// Hands bytes [begin, end) of a tensor's data to `sink` in pieces of kChunk, only the last one shorter.
   virtual void stream(std::size_t tensor, std::uint64_t begin, std::uint64_t end, const Sink& sink) const = 0;

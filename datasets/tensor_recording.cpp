@@ -81,29 +81,38 @@ TensorRecording::TensorRecording(std::string source, std::vector<LayerParts> lay
   }
 }
 
-Layer TensorRecording::load(std::size_t index, Index tokens) const {
-  assert(tokens >= 0);
+std::string TensorRecording::where(std::size_t index) const {
+  return fmt::format("{}: layer '{}'", parts_[index].x.source, parts_[index].name);
+}
+
+void TensorRecording::check_shapes(std::size_t index) const {
   const LayerParts& parts = parts_.at(index);
   const LayerInfo& info = infos_[index];
-  const std::string where = fmt::format("{}: layer '{}'", parts.x.source, parts.name);
   if (info.tokens == 0 || info.in_features == 0)
-    throw Error(fmt::format("{}: X has shape {}, so there are no {} in it; record it again", where,
+    throw Error(fmt::format("{}: X has shape {}, so there are no {} in it; record it again", where(index),
                             shape_text(parts.x.info.shape), info.tokens == 0 ? "tokens" : "channels"));
-  if (tokens > info.tokens)
-    throw Error(fmt::format("{}: {} tokens were asked for, but X has {}; ask for fewer or record more", where,
-                            tokens, info.tokens));
   if (parts.weight) {
     const auto [rows, columns] = matrix_shape(parts.weight->info, parts.weight->slice, parts.weight->source);
     if (columns != info.in_features || rows == 0)
       throw Error(fmt::format("{}: X has shape [{}, {}] and W [{}, {}]; W must be [out_features, {}]{}",
-                              where, info.tokens, info.in_features, rows, columns, info.in_features,
+                              where(index), info.tokens, info.in_features, rows, columns, info.in_features,
                               rows == info.in_features ? ", so it may be transposed" : ""));
   }
-  Layer out;
-  out.name = parts.name;
-  out.x = read(parts.x, tokens);
-  out.w = parts.weight ? read(*parts.weight, 0) : Matrix(0, info.in_features);
-  return out;
+}
+
+Matrix TensorRecording::load_input(std::size_t index, Index tokens) const {
+  assert(tokens >= 0);
+  check_shapes(index);
+  if (tokens > infos_[index].tokens)
+    throw Error(fmt::format("{}: {} tokens were asked for, but X has {}; ask for fewer or record more",
+                            where(index), tokens, infos_[index].tokens));
+  return read(parts_[index].x, tokens);
+}
+
+Matrix TensorRecording::load_weight(std::size_t index) const {
+  check_shapes(index);
+  const auto& weight = parts_[index].weight;
+  return weight ? read(*weight, 0) : Matrix(0, infos_[index].in_features);
 }
 
 std::string TensorRecording::content_hash(std::size_t index) const {
@@ -111,6 +120,12 @@ std::string TensorRecording::content_hash(std::size_t index) const {
   Hasher hasher;
   add_hash(hasher, parts.x);
   if (parts.weight) add_hash(hasher, *parts.weight);
+  return hasher.hex();
+}
+
+std::string TensorRecording::input_hash(std::size_t index) const {
+  Hasher hasher;
+  add_hash(hasher, parts_.at(index).x);
   return hasher.hex();
 }
 

@@ -41,11 +41,16 @@ class TensorRecording final : public Recording {
                   std::map<std::string, std::string> facts);
 
   const std::vector<LayerInfo>& layers() const override { return infos_; }
-  Layer load(std::size_t index, Index tokens) const override;
+  Matrix load_input(std::size_t index, Index tokens) const override;
+  Matrix load_weight(std::size_t index) const override;
   std::string content_hash(std::size_t index) const override;
+  std::string input_hash(std::size_t index) const override;
   const std::map<std::string, std::string>& facts() const override { return facts_; }
 
  private:
+  std::string where(std::size_t index) const;
+  void check_shapes(std::size_t index) const;
+
   std::vector<LayerParts> parts_;
   std::vector<LayerInfo> infos_;
   std::map<std::string, std::string> facts_;

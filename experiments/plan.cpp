@@ -11,6 +11,7 @@
 
 #include "core/hash.hpp"
 #include "core/linalg.hpp"
+#include "core/parallel.hpp"
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
 #include "methods/common/method.hpp"
@@ -116,6 +117,32 @@ double run_work(const PlannedLayer& layer, std::size_t metrics) {
   return t * c * o + kPass * values * (4 + 0.3 * static_cast<double>(metrics));
 }
 
+/// Names the content of every layer, and puts layers that read one input together. Reads all of the data
+/// once.
+void hash_layers(Plan& plan, bool share_inputs) {
+  std::vector<std::string> inputs(plan.layers.size());
+  parallel_for(static_cast<Index>(plan.layers.size()), 1, [&](Index begin, Index end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      PlannedLayer& layer = plan.layers[i];
+      layer.tensor_hash = plan.recording->content_hash(layer.index);
+      if (share_inputs) inputs[i] = plan.recording->input_hash(layer.index);
+    }
+  });
+  for (std::size_t i = 0; i < plan.layers.size(); ++i) {
+    if (share_inputs && i > 0 && inputs[i] == inputs[i - 1]) {
+      ++plan.inputs.back().count;
+    } else {
+      plan.inputs.push_back({i, 1});
+    }
+  }
+  for (const PlannedInput& input : plan.inputs) {
+    if (input.count == 1) continue;
+    Hasher hasher;
+    for (std::size_t i = 0; i < input.count; ++i) hasher.add(plan.layers[input.first + i].tensor_hash);
+    for (std::size_t i = 0; i < input.count; ++i) plan.layers[input.first + i].shared_hash = hasher.hex();
+  }
+}
+
 void check_problems(Plan& plan, const Registries& r) {
   std::set<std::string> seen;
   const auto tell = [&](const PlannedLayer& layer, const std::string& who, const std::string& why) {
@@ -177,11 +204,11 @@ class StoredTimes {
 
 void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOptions& options) {
   const double limit = options.memory_limit > 0 ? options.memory_limit : 0.75 * machine_memory();
-  plan.jobs = std::max(1, options.threads);
-  for (const PlannedLayer& layer : plan.layers) {
-    Index longest = 0;
-    for (const PlannedRun& run : layer.runs) longest = std::max(longest, run.calibration_tokens);
-    const WorkingSet set = working_set(layer, longest);
+  plan.threads = std::max(1, options.threads);
+  plan.jobs = plan.threads;
+  for (const PlannedInput& input : plan.inputs) {
+    const PlannedLayer& layer = plan.layers[input.first];
+    const WorkingSet set = working_set(plan, input);
     if (set.fixed + set.each > limit)
       throw Error(
           fmt::format("layer {}: it needs {} for one run, more than the limit of {}; lower "
@@ -192,11 +219,13 @@ void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOpt
   const StoredTimes times(store);
   const double rate = measure_rate();
   plan.seconds_from_store = plan.total > plan.stored;
+  for (const PlannedInput& input : plan.inputs) {
+    const WorkingSet set = working_set(plan, input);
+    plan.peak_bytes = std::max(plan.peak_bytes, set.fixed + plan.jobs * set.each);
+  }
   for (const PlannedLayer& layer : plan.layers) {
-    Index longest = 0;
     std::set<std::tuple<std::size_t, std::uint64_t, Index>> calibrated;
     for (const PlannedRun& run : layer.runs) {
-      longest = std::max(longest, run.calibration_tokens);
       if (run.stored) continue;
       const ResolvedSpec& m = plan.methods[run.method];
       const double size = static_cast<double>(layer.info.in_features) *
@@ -213,10 +242,73 @@ void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOpt
             r.methods.make(m.spec, r)->calibration_work(run.calibration_tokens, layer.info.in_features, r);
       plan.seconds += work / rate;
     }
-    const WorkingSet set = working_set(layer, longest);
-    plan.peak_bytes = std::max(plan.peak_bytes, set.fixed + plan.jobs * set.each);
   }
   plan.seconds /= std::max(1, options.threads);
+}
+
+/// Steps that more than one method does in the same way on the same data, with how many do; of the first
+/// layer that all methods fit.
+std::vector<std::pair<std::string, std::size_t>> find_common_steps(const Plan& plan, const Registries& r) {
+  std::map<std::string, std::size_t> count;
+  if (plan.layers.empty()) return {};
+  const Index channels = plan.layers.front().info.in_features;
+  for (const ResolvedSpec& spec : plan.methods) {
+    std::vector<std::string> path;
+    try {
+      const auto method = r.methods.make(spec.spec, r);
+      method->check(channels, r);
+      method->steps(channels, r, path);
+    } catch (const Error&) {
+      continue;  // told as a problem
+    }
+    std::string so_far;
+    for (const std::string& step : path) {
+      so_far += (so_far.empty() ? "" : " | ") + step;
+      ++count[so_far];
+    }
+  }
+  std::vector<std::pair<std::string, std::size_t>> out;
+  for (const auto& [path, methods] : count) {
+    // Only the longest of the beginnings that the same methods share.
+    const bool goes_on = std::ranges::any_of(count, [&](const auto& other) {
+      return other.second == methods && other.first.size() > path.size() &&
+             other.first.starts_with(path + " | ");
+    });
+    if (methods > 1 && !goes_on) out.emplace_back(path, methods);
+  }
+  return out;
+}
+
+/// What is computed once for several runs.
+std::string describe_sharing(const Plan& plan) {
+  if (!plan.sharing) return "  shared: nothing (--no-sharing)\n";
+  std::size_t todo = 0;
+  std::size_t calibrations = 0;
+  std::size_t inputs = 0;
+  std::size_t layers_of_inputs = 0;
+  for (const PlannedInput& input : plan.inputs) {
+    std::set<std::tuple<std::size_t, std::uint64_t, Index>> seen;
+    for (std::size_t i = input.first; i < input.first + input.count; ++i) {
+      for (const PlannedRun& run : plan.layers[i].runs) {
+        if (run.stored) continue;
+        ++todo;
+        seen.emplace(run.method, run.seed, run.calibration_tokens);
+      }
+    }
+    calibrations += seen.size();
+    if (input.count > 1) {
+      ++inputs;
+      layers_of_inputs += input.count;
+    }
+  }
+  std::string out = fmt::format(
+      "  shared: {} calibrations with their X T for {} runs; Y = X Wᵀ once a layer\n", calibrations, todo);
+  if (inputs > 0)
+    out += fmt::format("    {} inputs, each with one transform for its {} layers in all\n", inputs,
+                       layers_of_inputs);
+  for (const auto& [step, methods] : plan.common_steps)
+    out += fmt::format("    {} methods: {}\n", methods, step);
+  return out;
 }
 
 }  // namespace
@@ -225,20 +317,32 @@ std::size_t PlannedLayer::stored() const {
   return static_cast<std::size_t>(std::ranges::count_if(runs, &PlannedRun::stored));
 }
 
-WorkingSet working_set(const PlannedLayer& layer, Index calibration_tokens) {
+WorkingSet working_set(const Plan& plan, const PlannedInput& input) {
+  const PlannedLayer& layer = plan.layers[input.first];
   const auto c = static_cast<double>(layer.info.in_features);
-  const auto o = static_cast<double>(layer.info.out_features);
   const auto t = static_cast<double>(layer.evaluation_tokens);
-  const auto k = static_cast<double>(calibration_tokens);
-  const auto all = static_cast<double>(layer.tokens_needed());
+  Index longest = 0;
+  double all_outputs = 0;
+  double o = 0;  // of the widest layer
+  for (std::size_t i = input.first; i < input.first + input.count; ++i) {
+    const auto outputs = static_cast<double>(plan.layers[i].info.out_features);
+    all_outputs += outputs;
+    o = std::max(o, outputs);
+    for (const PlannedRun& run : plan.layers[i].runs) longest = std::max(longest, run.calibration_tokens);
+  }
+  const auto k = static_cast<double>(longest);
+  const auto formats = static_cast<double>(plan.activations.size());
   constexpr double kFloat = sizeof(float);
   WorkingSet out;
-  // X, W and Y; the product's packed W; what a median copies.
-  out.fixed = kFloat * (all * c + 2 * o * c + t * o + t * std::max(c, o));
-  // While calibrating: two copies of the tokens and of W. Afterwards: X T, X̂, W T, Ŵ, packed Ŵ, Ŷ and a copy.
-  const double calibrating = 2 * k * c + o * c;
-  const double running = 2 * t * c + 3 * o * c + t * o + std::max(t * c, std::max(o * c, t * o));
-  out.each = kFloat * std::max(calibrating, running) + kFloat * (t * c + o * c);
+  // X, W and Y; the product's packed W, or a W before it joins the others; what a median copies.
+  out.fixed = kFloat * (static_cast<double>(layer.tokens_needed()) * c + all_outputs * c + o * c +
+                        t * all_outputs + t * std::max(c, o));
+  // While calibrating: two copies of the tokens and of W. Afterwards: X T and X̂ of every format, W T, Ŵ, its
+  // integers and their packed form, Ŷ (a tile where no metric wants all of it) and a copy.
+  const double calibrating = 2 * k * c + all_outputs * c;
+  const double running =
+      (1 + 1.25 * formats) * t * c + 2.75 * o * c + t * o + std::max(t * c, std::max(o * c, t * o));
+  out.each = kFloat * std::max(calibrating, running) + kFloat * t * c;
   return out;
 }
 
@@ -250,6 +354,7 @@ std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRu
   h.add(static_cast<std::uint64_t>(layer.evaluation_tokens));
   h.add(plan.methods[run.method].canonical).add(plan.activations[run.activation].canonical);
   h.add(plan.weights[run.weight].canonical).add(run.seed);
+  if (!layer.shared_hash.empty()) h.add("shared input").add(layer.shared_hash);
   return h.hex();
 }
 
@@ -283,7 +388,6 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
               ? fmt::format("; it has {} layers, from {} to {}", names.size(), names.front(), names.back())
               : suggestion(pattern, names)));
   }
-  std::size_t position = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (std::ranges::none_of(study.data.layers,
                              [&](const std::string& p) { return glob_match(p, all[i].name); }))
@@ -292,7 +396,11 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
     layer.index = i;
     layer.info = all[i];
     layer.kind = layer_kind(all[i].name);
-    layer.tensor_hash = plan.recording->content_hash(i);
+    plan.layers.push_back(std::move(layer));
+  }
+  hash_layers(plan, study.data.share_inputs);
+  std::size_t position = 0;
+  for (PlannedLayer& layer : plan.layers) {
     std::vector<Index> calibrations;
     split_tokens(study.data, layer, calibrations);
     for (std::size_t m = 0; m < plan.methods.size(); ++m) {
@@ -319,10 +427,11 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
     }
     plan.total += layer.runs.size();
     plan.stored += layer.stored();
-    plan.layers.push_back(std::move(layer));
   }
+  plan.sharing = options.sharing;
   plan.study = std::move(study);
   check_problems(plan, r);
+  plan.common_steps = find_common_steps(plan, r);
   estimate(plan, r, store, options);
   return plan;
 }
@@ -338,6 +447,7 @@ std::string describe_plan(const Plan& plan) {
       "  estimated time {} ({}), memory at most {} with {} concurrent runs\n", human_seconds(plan.seconds),
       plan.seconds_from_store ? "from stored runs" : "from the size of the work and this machine's speed",
       human_bytes(plan.peak_bytes), plan.jobs);
+  out += describe_sharing(plan);
   out += fmt::format("  metrics: ");
   std::vector<std::string> names;
   for (const ResolvedSpec& m : plan.metrics) names.push_back(m.label);

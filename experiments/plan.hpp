@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "datasets/recording.hpp"
@@ -33,12 +34,23 @@ struct PlannedLayer {
   LayerInfo info;
   std::string kind;
   std::string tensor_hash;
+  /// Hash of X and of all W that the calibration sees, where the layer shares a transform with others
+  /// (data.share_inputs); else empty.
+  std::string shared_hash;
   Index evaluation_begin = 0;
   Index evaluation_tokens = 0;
   std::vector<PlannedRun> runs;
 
   Index tokens_needed() const { return evaluation_begin + evaluation_tokens; }
   std::size_t stored() const;
+  /// What random streams grow from: everything that the calibration sees.
+  const std::string& stream_hash() const { return shared_hash.empty() ? tensor_hash : shared_hash; }
+};
+
+/// Layers of a plan that read one input: X is loaded, transformed and quantized once for all of them.
+struct PlannedInput {
+  std::size_t first = 0;  ///< into Plan::layers
+  std::size_t count = 1;
 };
 
 /// A specification with its canonical text, resolved once.
@@ -54,6 +66,7 @@ struct PlanOptions {
   std::size_t shards = 1;
   bool force = false;  ///< nothing counts as stored
   int threads = 1;
+  bool sharing = true;
   double memory_limit = 0;  ///< bytes; 0: three quarters of the machine's memory
 };
 
@@ -66,6 +79,10 @@ struct Plan {
   std::vector<ResolvedSpec> weights;
   std::vector<ResolvedSpec> metrics;  ///< the study's and its charts', canonical, without doubles
   std::vector<PlannedLayer> layers;
+  std::vector<PlannedInput> inputs;  ///< of the layers, in their order
+  bool sharing = true;               ///< runs may take from one another what is the same for both
+  /// Beginnings that several methods have in common, and how many have them: found once.
+  std::vector<std::pair<std::string, std::size_t>> common_steps;
   /// Runs that cannot work (a block size that does not divide the width): "layer, method: reason". They are
   /// tried all the same and stored as failed.
   std::vector<std::string> problems;
@@ -75,6 +92,7 @@ struct Plan {
   double seconds = 0;     ///< estimate for what is not stored
   double peak_bytes = 0;  ///< largest working set of the computation; kept by limiting concurrent runs
   int jobs = 1;           ///< concurrent runs
+  int threads = 1;        ///< of all runs together
   bool seconds_from_store = false;  ///< the estimate rests on stored times of this machine
 };
 
@@ -91,7 +109,7 @@ struct WorkingSet {
   double fixed = 0;
   double each = 0;
 };
-WorkingSet working_set(const PlannedLayer& layer, Index calibration_tokens);
+WorkingSet working_set(const Plan& plan, const PlannedInput& input);
 
 /// What --dry-run prints.
 std::string describe_plan(const Plan& plan);

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/stop.hpp"
@@ -25,7 +26,12 @@ struct RunReport {
   bool interrupted = false;
   std::vector<std::string> errors;  ///< "layer, method: message", without doubles
   double seconds = 0;
+  /// Seconds of threads by what they did: load, calibrate, transform, quantize, product, metrics.
+  std::vector<std::pair<std::string, double>> shares;
 };
+
+/// "time of threads: load 4 %, …; peak memory 1.2 GiB".
+std::string describe_work(const RunReport& report);
 
 using Values = std::map<std::string, double, std::less<>>;
 

@@ -208,8 +208,8 @@ std::vector<Spec> read_quantizer(const ConfigNode* node, Role role, const Regist
 
 StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
   node.require_map("data", {"recording", "profile", "layers", "calibration_tokens", "evaluation_tokens",
-                            "evaluate_on_calibration", "tokens", "in_features", "out_features",
-                            "sequence_length", "seed"});
+                            "evaluate_on_calibration", "share_inputs", "tokens", "in_features",
+                            "out_features", "sequence_length", "seed"});
   StudyData out;
   const ConfigNode* const recording = node.find("recording");
   const ConfigNode* const profile = node.find("profile");
@@ -254,6 +254,7 @@ StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
     out.seed = static_cast<std::uint64_t>(n->integer("'data.seed'", 0, INT64_MAX));
   if (const ConfigNode* n = node.find("evaluate_on_calibration"))
     out.evaluate_on_calibration = n->boolean("'evaluate_on_calibration'");
+  if (const ConfigNode* n = node.find("share_inputs")) out.share_inputs = n->boolean("'share_inputs'");
   if (out.evaluate_on_calibration && out.evaluation_tokens != 0)
     node.at("evaluation_tokens")
         .fail("'evaluation_tokens' has no meaning with evaluate_on_calibration: true");

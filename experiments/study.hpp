@@ -26,6 +26,9 @@ struct StudyData {
   Index evaluation_tokens = 0;
   /// Evaluate on the calibration tokens themselves; for recordings of a single token.
   bool evaluate_on_calibration = false;
+  /// Layers that read one input (q, k and v of a block) get one transform, calibrated with all of their
+  /// weights, as at inference, where the input is transformed once. Off: each layer its own.
+  bool share_inputs = false;
   // Generated recordings only:
   Index tokens = 0;  ///< 0: calibration + evaluation, or 2048
   Index in_features = 0;

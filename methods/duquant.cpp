@@ -55,14 +55,25 @@ struct DuQuant final : Method, RotationSettings {
     check(calibration.x.cols(), calibration.registries);
     Chain chain;
     Matrix x = calibration.x;
+    Calibration rest = calibration;
     if (smooth) {
-      chain.add(make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha)));
+      chain.add(find_smoothing(calibration, alpha));
       chain.apply_to_activations(x);
+      rest.path.push_back(smoothing_step(alpha));
     }
-    const RotatePermute recipe{at_width(*this, x.cols()), rotation, permutation, permutation_times,
-                               second_rotation};
-    chain.append(rotate_and_permute(std::move(x), recipe, calibration));
+    chain.append(rotate_and_permute(std::move(x), recipe(calibration.x.cols()), rest));
     return chain;
+  }
+
+  void steps(Index channels, const Registries& /*registries*/,
+             std::vector<std::string>& path) const override {
+    if (smooth) path.push_back(smoothing_step(alpha));
+    rotate_and_permute_steps(recipe(channels), path);
+  }
+
+ private:
+  RotatePermute recipe(Index channels) const {
+    return {at_width(*this, channels), rotation, permutation, permutation_times, second_rotation};
   }
 };
 

@@ -34,6 +34,11 @@ struct Hadamard final : Method {
     chain.add(make_hadamard(channels, block_size(channels), std::move(drawn)));
     return chain;
   }
+
+  void steps(Index channels, const Registries& /*registries*/,
+             std::vector<std::string>& path) const override {
+    path.push_back(fmt::format("hadamard(block_size={}, signs={})", block_size(channels), signs));
+  }
 };
 
 }  // namespace

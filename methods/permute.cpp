@@ -22,9 +22,15 @@ struct Permute final : Method {
     check(calibration.x.cols(), calibration.registries);
     Chain chain;
     if (strategy == "none") return chain;
-    chain.add(make_permutation(find_permutation(calibration.x, strategy, block_size(calibration.x.cols()),
-                                                calibration, calibration.number_of("permutation"))));
+    chain.add(find_permutation(calibration.x, strategy, block_size(calibration.x.cols()), calibration,
+                               calibration.number_of("permutation")));
     return chain;
+  }
+
+  void steps(Index channels, const Registries& /*registries*/,
+             std::vector<std::string>& path) const override {
+    if (strategy == "none") return;
+    path.push_back(permutation_step(strategy, block_size(channels), next_permutation(path)));
   }
 };
 

@@ -49,18 +49,27 @@ Index last_block(std::string_view steps, Index channels) {
   return block;
 }
 
+/// What one step appends to a path. A method that tells no steps is one by its name: its result, too, follows
+/// from what is in front of it.
+void append_step(const std::string& text, Index channels, const Registries& registries,
+                 std::vector<std::string>& path) {
+  const std::size_t before = path.size();
+  registries.methods.make(text, registries)->steps(channels, registries, path);
+  if (path.size() == before) path.push_back(text);
+}
+
 /// Each step is calibrated on what the steps in front of it made of x and w.
 struct Pipeline final : Method {
-  std::string steps = "rtn";
+  std::string recipe = "rtn";
 
   std::vector<std::unique_ptr<Method>> methods(const Registries& registries) const {
     std::vector<std::unique_ptr<Method>> out;
-    for (const std::string& step : split_steps(steps))
+    for (const std::string& step : split_steps(recipe))
       out.push_back(registries.methods.make(step, registries));
     return out;
   }
 
-  Index block_size(Index channels) const override { return last_block(steps, channels); }
+  Index block_size(Index channels) const override { return last_block(recipe, channels); }
 
   void check(Index channels, const Registries& registries) const override {
     for (const auto& method : methods(registries)) method->check(channels, registries);
@@ -73,23 +82,36 @@ struct Pipeline final : Method {
     return out;
   }
 
+  void steps(Index channels, const Registries& registries, std::vector<std::string>& path) const override {
+    for (const std::string& step : split_steps(recipe)) append_step(step, channels, registries, path);
+  }
+
   Chain calibrate(const Calibration& calibration) const override {
-    const auto all = methods(calibration.registries);
+    const std::vector<std::string> texts = split_steps(recipe);
     Matrix x = calibration.x;
     Matrix w = calibration.w;
     Chain done;  // with what stood before this pipeline: it numbers the random streams
     if (calibration.before != nullptr) done.append(*calibration.before);
+    Calibration step{x,
+                     w,
+                     calibration.random,
+                     calibration.registries,
+                     calibration.stop,
+                     &done,
+                     calibration.shared,
+                     calibration.path};
     Chain chain;
-    for (const auto& method : all) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
       calibration.check_stop();
+      const auto method = calibration.registries.methods.make(texts[i], calibration.registries);
       method->check(x.cols(), calibration.registries);
-      const Chain found =
-          method->calibrate({x, w, calibration.random, calibration.registries, calibration.stop, &done});
+      const Chain found = method->calibrate(step);
       chain.append(found);
       done.append(found);
-      if (method == all.back()) break;
+      if (i + 1 == texts.size()) break;
       found.apply_to_activations(x);
       if (w.rows() > 0) found.apply_to_weights(w);
+      append_step(texts[i], x.cols(), calibration.registries, step.path);
     }
     return chain;
   }
@@ -101,7 +123,7 @@ struct Pipeline final : Method {
 OLAB_REGISTER(pipeline) {
   using namespace olab;
   r.methods.add(Schema<Pipeline>("pipeline", "Methods one after the other, in any order")
-                    .param("steps", &Pipeline::steps, "methods with their parameters, separated by |")
+                    .param("steps", &Pipeline::recipe, "methods with their parameters, separated by |")
                     .normalize(normalize_steps)
                     .joins(" | "));
 }

@@ -24,9 +24,13 @@ struct Rotate final : Method, RotationSettings {
     check(calibration.x.cols(), calibration.registries);
     const RotationSettings search = at_width(*this, calibration.x.cols());
     Chain chain;
-    chain.add(
-        find_rotation(calibration.x, search, calibration, calibration.number_of("block_rotation")).transform);
+    chain.add(find_rotation(calibration.x, search, calibration, calibration.number_of("block_rotation")));
     return chain;
+  }
+
+  void steps(Index channels, const Registries& /*registries*/,
+             std::vector<std::string>& path) const override {
+    path.push_back(rotation_step(at_width(*this, channels), next_rotation(path)));
   }
 };
 

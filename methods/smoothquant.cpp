@@ -11,8 +11,13 @@ struct SmoothQuant final : Method {
 
   Chain calibrate(const Calibration& calibration) const override {
     Chain chain;
-    chain.add(make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha)));
+    chain.add(find_smoothing(calibration, alpha));
     return chain;
+  }
+
+  void steps(Index /*channels*/, const Registries& /*registries*/,
+             std::vector<std::string>& path) const override {
+    path.push_back(smoothing_step(alpha));
   }
 };
 

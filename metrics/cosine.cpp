@@ -9,6 +9,7 @@ namespace {
 
 struct CosineSimilarity final : Metric {
   std::vector<Stage> stages() const override { return comparison_stages(); }
+  bool errors_suffice() const override { return true; }
   void evaluate(const Observation& observation, MetricSink& sink) const override {
     const ErrorSums& e = observation.errors();
     const double norms = std::sqrt(e.signal) * std::sqrt(e.estimate);

@@ -8,6 +8,7 @@ namespace {
 
 struct MaxError final : Metric {
   std::vector<Stage> stages() const override { return comparison_stages(); }
+  bool errors_suffice() const override { return true; }
   void evaluate(const Observation& observation, MetricSink& sink) const override {
     const ErrorSums& e = observation.errors();
     sink.value("max_error", e.count == 0 ? std::numeric_limits<double>::quiet_NaN() : e.max_error);

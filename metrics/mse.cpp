@@ -6,6 +6,7 @@ namespace {
 
 struct MeanSquaredError final : Metric {
   std::vector<Stage> stages() const override { return comparison_stages(); }
+  bool errors_suffice() const override { return true; }
   void evaluate(const Observation& observation, MetricSink& sink) const override {
     const ErrorSums& e = observation.errors();
     sink.value("mse", e.error / static_cast<double>(e.count));

@@ -8,6 +8,7 @@ namespace {
 
 struct NormalizedError final : Metric {
   std::vector<Stage> stages() const override { return comparison_stages(); }
+  bool errors_suffice() const override { return true; }
   void evaluate(const Observation& observation, MetricSink& sink) const override {
     const ErrorSums& e = observation.errors();
     const double nothing = std::numeric_limits<double>::quiet_NaN();

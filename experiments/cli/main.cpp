@@ -120,6 +120,7 @@ struct RunCommand {
   bool fail_fast = false;
   bool quiet = false;
   bool no_charts = false;
+  bool no_sharing = false;
   int jobs = 0;
   std::string shard;
   std::string memory;
@@ -128,6 +129,7 @@ struct RunCommand {
   olab::PlanOptions plan_options() const {
     olab::PlanOptions out;
     out.force = force;
+    out.sharing = !no_sharing;
     out.threads = jobs > 0 ? jobs : olab::hardware_threads();
     if (!shard.empty()) {
       const std::vector<std::string> parts = olab::split(shard, '/');
@@ -164,6 +166,7 @@ struct RunCommand {
     const olab::Format table_format = olab::parse_format(format);
     const olab::Registries r = common->registries();
     const olab::PlanOptions options = plan_options();
+    const olab::ThreadLimit threads(options.threads);
     olab::Study study = olab::load_study(this->study, overrides, r);
     const fs::path database = common->database_file();
     if (dry_run) {
@@ -186,7 +189,6 @@ struct RunCommand {
     run_options.fail_fast = fail_fast;
     run_options.progress = !quiet;
     run_options.stop = &g_stop;
-    const olab::ThreadLimit threads(options.threads);
     const olab::RunReport report = olab::execute(plan, r, store, run_options);
     for (const std::string& e : report.errors) note("failed: " + e);
     if (report.interrupted) {
@@ -203,6 +205,7 @@ struct RunCommand {
     if (todo > 0)
       note(fmt::format("{} computed, {} stored before, {} failed, in {}", report.computed, report.skipped,
                        report.failed, olab::human_seconds(report.seconds)));
+    if (report.computed > 0) note(olab::describe_work(report));
     for (const std::string& w : views.warnings) note("warning: " + w);
     note(fmt::format("database: {}\ncharts:   {}\nreport:   {}", paths.database.string(),
                      paths.charts.string(), paths.report.string()));
@@ -231,6 +234,7 @@ int main_checked(int argc, char** argv) {
                                  "a failed run does not stop the others (the default)");
   run_app->add_flag("--fail-fast", run.fail_fast, "stop at the first failed run")->excludes(keep);
   run_app->add_flag("--quiet", run.quiet, "no progress");
+  run_app->add_flag("--no-sharing", run.no_sharing, "compute every run by itself; the numbers are the same");
   run_app->add_option("-j,--jobs", run.jobs, "threads (default: all)")->check(CLI::Range(1, 1024));
   run_app->add_option("--shard", run.shard, "i/n: this process takes every n-th run");
   run_app->add_option("--memory", run.memory, "memory limit, GiB or with a unit (default: three quarters)");

@@ -189,6 +189,12 @@ std::function<StepRotation(Index block)> random_block_steps(const RotationSettin
   };
 }
 
+std::string describe(const RotationSettings& settings) {
+  return fmt::format("block_size={}, steps={}, pivot={}, fresh_q={}, score={}, share_rotation={}",
+                     settings.block_size, settings.steps, settings.pivot, settings.fresh_q, settings.score,
+                     settings.share_rotation);
+}
+
 double search_work(const RotationSettings& settings, Index tokens, Index channels) {
   const auto b = static_cast<double>(settings.block_size);
   const auto steps = static_cast<double>(settings.steps);

@@ -70,6 +70,9 @@ Matrix base_rotation(Index n);
 /// per-step mode is the draw of per-search mode, and a shorter search draws a prefix of a longer one's.
 StepRotation random_steps(const RotationSettings& settings, RandomStream random);
 
+/// Every setting that the result depends on, as text.
+std::string describe(const RotationSettings& settings);
+
 /// Multiply-adds of one search on tokens × channels, QR of the fresh matrices included: for estimates of
 /// time.
 double search_work(const RotationSettings& settings, Index tokens, Index channels);

@@ -1,5 +1,7 @@
 #include "methods/common/smoothing.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -19,6 +21,16 @@ Vector smoothing_scale(const ConstMatrixRef& x, const ConstMatrixRef& w, double 
     scale[j] = std::max(static_cast<float>(up / down), kLeastScale);
   }
   return scale;
+}
+
+std::string smoothing_step(double alpha) {
+  return fmt::format("smooth({})", alpha);
+}
+
+std::shared_ptr<const Transform> find_smoothing(const Calibration& calibration, double alpha) {
+  return calibration.find_step(smoothing_step(alpha), [&] {
+    return make_channel_scale(smoothing_scale(calibration.x, calibration.w, alpha));
+  });
 }
 
 }  // namespace olab

@@ -1,7 +1,10 @@
 // SmoothQuant's scales, shared by every method that smooths.
 #pragma once
 
-#include "core/matrix.hpp"
+#include <memory>
+#include <string>
+
+#include "methods/common/method.hpp"
 
 namespace olab {
 
@@ -9,5 +12,9 @@ namespace olab {
 /// released DuQuant code has it: both maxima are at least 1e-5, and scales below 1e-2 are lifted to 1e-2.
 /// Without weights (w has no rows) every max|w_j| counts as 1. x: tokens × channels, w: out × channels.
 Vector smoothing_scale(const ConstMatrixRef& x, const ConstMatrixRef& w, double alpha);
+
+/// The step of Method::steps that smoothing is, and the transform that it finds.
+std::string smoothing_step(double alpha);
+std::shared_ptr<const Transform> find_smoothing(const Calibration& calibration, double alpha);
 
 }  // namespace olab

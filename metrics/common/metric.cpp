@@ -47,6 +47,9 @@ Observation::Observation(Stage stage, const ConstMatrixRef& x, std::optional<Con
   assert(!reference_ || (reference_->rows() == x_.rows() && reference_->cols() == x_.cols()));
 }
 
+Observation::Observation(Stage stage, const ErrorSums& errors, Index block_size)
+    : stage_(stage), x_(nothing_), block_size_(block_size), clipped_(-1), errors_(errors) {}
+
 const Moments& Observation::moments() const {
   return cached(moments_, [&] { return compute_moments(x_); });
 }
@@ -73,5 +76,9 @@ double Observation::abs_median() const {
 
 MetricSink::~MetricSink() = default;
 Metric::~Metric() = default;
+
+bool Metric::errors_suffice() const {
+  return false;
+}
 
 }  // namespace olab

@@ -36,6 +36,8 @@ class Observation {
   /// quantizer clipped, or < 0.
   Observation(Stage stage, const ConstMatrixRef& x, std::optional<ConstMatrixRef> reference, Index block_size,
               Index clipped);
+  /// A matrix that is in memory no more: only stage(), block_size() and errors() may be asked for.
+  Observation(Stage stage, const ErrorSums& errors, Index block_size);
 
   Stage stage() const { return stage_; }
   const ConstMatrixRef& x() const { return x_; }  ///< tokens × channels (outputs: tokens × out_features)
@@ -54,6 +56,7 @@ class Observation {
 
  private:
   Stage stage_;
+  Matrix nothing_;  ///< what x_ refers to where there are only sums
   ConstMatrixRef x_;
   std::optional<ConstMatrixRef> reference_;
   Index block_size_;
@@ -91,6 +94,8 @@ class Metric {
   /// The stages at which it is defined.
   virtual std::vector<Stage> stages() const = 0;
   virtual void evaluate(const Observation& observation, MetricSink& sink) const = 0;
+  /// True where `evaluate` looks at nothing but errors(): then an output need not be in memory as a whole.
+  virtual bool errors_suffice() const;
 };
 
 }  // namespace olab

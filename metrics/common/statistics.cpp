@@ -144,11 +144,15 @@ double relative_error(double error, double signal) {
 }
 
 ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& reference) {
-  assert(x.rows() == reference.rows() && x.cols() == reference.cols());
   ErrorSums out;
-  out.count = x.size();
-  out.rows = x.rows();
-  if (out.count == 0) return out;
+  add_errors(out, x, reference);
+  return out;
+}
+
+void add_errors(ErrorSums& out, const ConstMatrixRef& x, const ConstMatrixRef& reference) {
+  assert(x.rows() == reference.rows() && x.cols() == reference.cols());
+  out.count += x.size();
+  out.rows += x.rows();
   for (Index t = 0; t < x.rows(); ++t) {
     const RowErrors row = row_errors(row_at(x, t), row_at(reference, t), x.cols());
     out.error += row.error;
@@ -159,7 +163,6 @@ ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& referenc
     out.row_relative += relative_error(row.error, row.signal);
   }
   if (std::isnan(out.error)) out.max_error = kNaN;
-  return out;
 }
 
 double median_of_abs(const ConstMatrixRef& x) {

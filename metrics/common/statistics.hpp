@@ -47,6 +47,8 @@ struct ErrorSums {
 };
 /// Both have the same shape.
 ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& reference);
+/// Goes on with the next rows of the same matrices: rows added a few at a time give the bits of all at once.
+void add_errors(ErrorSums& sums, const ConstMatrixRef& x, const ConstMatrixRef& reference);
 
 /// Median of |x| over all entries (exact; even counts: mean of the two middle values). NaN for an empty
 /// matrix and where an entry is NaN. Takes 0.8 MB besides the matrix.

@@ -90,7 +90,7 @@ TEST(Plan, ShardsCoverEveryRunOnce) {
 TEST(Plan, LimitsConcurrentRunsByMemory) {
   const Plan free = plan_of({}, nullptr, {.threads = 8});
   EXPECT_EQ(free.jobs, 8);
-  const WorkingSet set = working_set(free.layers[0], 24);
+  const WorkingSet set = working_set(free, free.inputs.front());
   const Plan tight = plan_of({}, nullptr, {.threads = 8, .memory_limit = set.fixed + 2.5 * set.each});
   EXPECT_EQ(tight.jobs, 2);
   EXPECT_THROW(plan_of({}, nullptr, {.threads = 8, .memory_limit = 10}), Error);
@@ -135,6 +135,83 @@ TEST(Runner, ThreadsAndOrderDoNotChangeABit) {
   EXPECT_EQ(bits_of(one), bits_of(four));
   EXPECT_EQ(bits_of(one), bits_of(backwards));
   EXPECT_FALSE(bits_of(one).empty());
+}
+/// Methods that begin alike, and quantizers that reuse what the others made.
+const std::vector<std::string> kAlike{
+    "methods=[rtn, smoothquant(alpha=0.6), \"duquant(block_size=16,max_rotation_step=4,permutation=none)\", "
+    "\"duquant(block_size=16,max_rotation_step=4)\", "
+    "\"duquant(block_size=16,max_rotation_step=4,smooth=false)\", "
+    "\"pipeline(smooth(alpha=0.6) | rotate(block_size=16,steps=4) | permute(random,block_size=16))\"]",
+    "quantizer.activation.bits=4,8", "data.layers=*.0.*,*.1.*", "data.profile=llama2-7b"};
+std::vector<std::string> with(std::vector<std::string> overrides, const std::vector<std::string>& more) {
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  return overrides;
+}
+TEST(Runner, SharingChangesNoBit) {
+  for (const char* inputs : {"data.share_inputs=false", "data.share_inputs=true"}) {
+    const test::TempDir folder;
+    Store shared(folder.path() / "s.db");
+    Store alone(folder.path() / "a.db");
+    const auto overrides = with(kAlike, {inputs});
+    const Plan plan = plan_of(overrides, &shared, {.threads = 2});
+    EXPECT_EQ(run(plan, shared).failed, 0U);
+    (void)run(plan_of(overrides, &alone, {.threads = 1, .sharing = false}), alone);
+    EXPECT_EQ(bits_of(shared), bits_of(alone)) << inputs;
+    EXPECT_EQ(bits_of(shared).size(), plan.total);
+  }
+}
+TEST(Plan, TellsWhatRunsShare) {
+  const Plan plan = plan_of(with(kAlike, {"data.share_inputs=true"}));
+  const std::string text = describe_plan(plan);
+  std::size_t three = 0;
+  for (const PlannedInput& input : plan.inputs) three += input.count == 3 ? 1 : 0;
+  EXPECT_EQ(three, 2U) << "q, k and v of two blocks";
+  EXPECT_NE(text.find("4 methods: smooth(0.6)\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("3 methods: smooth(0.6) | rotation 1(block_size=16, steps=4"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("inputs, each with one transform for its"), std::string::npos) << text;
+  const Plan alone = plan_of(with(kAlike, {}), nullptr, {.sharing = false});
+  EXPECT_NE(describe_plan(alone).find("shared: nothing (--no-sharing)"), std::string::npos);
+}
+TEST(Plan, SharedInputsHaveKeysOfTheirOwn) {
+  const Plan alone = plan_of({"data.profile=llama2-7b"});
+  const Plan together = plan_of({"data.profile=llama2-7b", "data.share_inputs=true"});
+  const Plan fewer =
+      plan_of({"data.profile=llama2-7b", "data.layers=*.0.*.q_proj,*.0.*.k_proj", "data.share_inputs=true"});
+  ASSERT_EQ(alone.layers.size(), together.layers.size());
+  for (std::size_t i = 0; i < alone.layers.size(); ++i) {
+    const bool shares = !together.layers[i].shared_hash.empty();
+    EXPECT_EQ(alone.layers[i].runs.front().key == together.layers[i].runs.front().key, !shares)
+        << alone.layers[i].info.name;
+  }
+  EXPECT_NE(fewer.layers.front().runs.front().key, together.layers.front().runs.front().key)
+      << "a transform that has seen other weights is another one";
+}
+TEST(Runner, LayersOfOneInputGetOneTransform) {
+  const Plan plan = plan_of({"data.profile=llama2-7b", "data.share_inputs=true", "repeats=1",
+                             "quantizer.weight.bits=4", "methods=smoothquant"});
+  const auto input = std::ranges::find_if(plan.inputs, [](const PlannedInput& i) { return i.count == 3; });
+  ASSERT_NE(input, plan.inputs.end());
+  std::vector<double> values;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const PlannedLayer& layer = plan.layers[input->first + i];
+    values.push_back(compute_run(plan, layer, layer.runs.front(), all()).values.at("transformed.kurtosis"));
+  }
+  EXPECT_EQ(values[0], values[1]);
+  EXPECT_EQ(values[0], values[2]);
+}
+TEST(Runner, AnOutputInTilesHasTheErrorOfTheWhole) {
+  // 300 tokens are more than one tile; kurtosis wants to see the whole output, nmse does not.
+  const std::vector<std::string> base{"methods=rtn", "repeats=1", "data.evaluation_tokens=300"};
+  const Plan tiled = plan_of(with(base, {"metrics=nmse"}));
+  const Plan whole = plan_of(with(base, {"metrics=nmse,kurtosis"}));
+  for (std::size_t i = 0; i < tiled.layers.front().runs.size(); ++i) {
+    const Measured a = compute_run(tiled, tiled.layers.front(), tiled.layers.front().runs[i], all());
+    const Measured b = compute_run(whole, whole.layers.front(), whole.layers.front().runs[i], all());
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(a.values.at("output.nmse")),
+              std::bit_cast<std::uint64_t>(b.values.at("output.nmse")));
+    EXPECT_FALSE(a.values.contains("output.kurtosis"));
+  }
 }
 TEST(Runner, OutputErrorIsWhatAPlainComputationGives) {
   const Plan plan = plan_of({"methods=rtn", "repeats=1", "quantizer.weight.bits=4"});

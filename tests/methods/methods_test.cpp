@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "core/linalg.hpp"
 #include "core/parallel.hpp"
@@ -55,6 +58,54 @@ void expect_equal(const Chain& a, const Chain& b, Index channels, const std::str
     b.transforms()[k]->apply_to_activations(right);
     EXPECT_EQ(left, right) << what << ", transform " << k;
   }
+}
+
+/// What a method tells of its steps is what it looks up, so a plan tells the truth about sharing.
+TEST(SharedSteps, AreFoundUnderTheStepsThatMethodsTell) {
+  const Registries r = test::method_registries();
+  const test::Layer layer = test::make_layer(24, 64, 8, 3);
+  const RandomStream random(5);
+  for (const char* spec :
+       {"smoothquant(alpha=0.7)", "rotate(block_size=16,steps=3)", "permute(random,block_size=16)",
+        "duquant(block_size=16,max_rotation_step=3,permutation_times=2)",
+        "duquant(block_size=16,rotation=false)",
+        "pipeline(smooth | hadamard(block_size=16) | rotate(block_size=16,steps=2) | "
+        "permute(zigzag,block_size=16) | "
+        "rotate(block_size=16,steps=2))",
+        "pipeline(rotate(block_size=16,steps=2) | pipeline([rotate(block_size=16,steps=2) | smooth]))"}) {
+    const auto method = r.methods.make(spec, r);
+    std::vector<std::string> path;
+    method->steps(64, r, path);
+    SharedSteps shared;
+    const Chain first = method->calibrate({layer.x, layer.w, random, r, nullptr, nullptr, &shared});
+    ASSERT_FALSE(path.empty()) << spec;
+    std::set<std::string> told;
+    std::string so_far;
+    for (const std::string& step : path) told.insert(so_far += (so_far.empty() ? "" : " | ") + step);
+    ASSERT_FALSE(shared.keys().empty()) << spec;
+    for (const std::string& key : shared.keys()) EXPECT_TRUE(told.contains(key)) << spec << ": " << key;
+    // A second run finds nothing anew, and the same transforms.
+    const std::vector<std::string> before = shared.keys();
+    const Chain second = method->calibrate({layer.x, layer.w, random, r, nullptr, nullptr, &shared});
+    EXPECT_EQ(shared.keys(), before) << spec;
+    EXPECT_EQ(test::as_matrix(first, 64), test::as_matrix(second, 64)) << spec;
+    // And without sharing the same.
+    EXPECT_EQ(test::as_matrix(first, 64),
+              test::as_matrix(method->calibrate({layer.x, layer.w, random, r}), 64))
+        << spec;
+  }
+}
+TEST(SharedSteps, KeepNothingOfAFailure) {
+  SharedSteps shared;
+  int calls = 0;
+  const auto fail = [&]() -> std::shared_ptr<const Transform> {
+    ++calls;
+    throw Error("no");
+  };
+  EXPECT_THROW((void)shared.get("a", fail), Error);
+  EXPECT_THROW((void)shared.get("a", fail), Error);
+  EXPECT_EQ(calls, 2);
+  EXPECT_TRUE(shared.keys().empty());
 }
 
 TEST(EveryMethod, KeepsTheProduct) {

@@ -1,0 +1,448 @@
+#include "experiments/input_work.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "core/hash.hpp"
+#include "core/integer_product.hpp"
+#include "core/linalg.hpp"
+#include "methods/common/method.hpp"
+#include "methods/common/quantizer.hpp"
+#include "metrics/common/metric.hpp"
+
+namespace olab {
+namespace {
+
+/// Tokens of Ŷ that are in memory at a time. Fixed: sums over tiles must not depend on the machine.
+constexpr Index kTokensPerTile = 256;
+
+/// Wall time of what it encloses, added to a share.
+class Timer {
+ public:
+  explicit Timer(std::atomic<double>& share) : share_(share) {}
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  ~Timer() { (void)seconds(); }
+  /// Ends the measurement.
+  double seconds() {
+    if (!done_) {
+      seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
+      share_.fetch_add(seconds_);
+      done_ = true;
+    }
+    return seconds_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::atomic<double>& share_;
+  Clock::time_point start_ = Clock::now();
+  double seconds_ = 0;
+  bool done_ = false;
+};
+
+/// Collects what the metrics of one observation emit, under "<stage>.<name>".
+class Collector final : public MetricSink {
+ public:
+  explicit Collector(Measured& out) : out_(out) {}
+  void at(Stage stage, const ResolvedSpec& metric, const std::string& name) {
+    prefix_ = std::string(stage_name(stage)) + ".";
+    // A metric with parameters of its own must not share names with its default.
+    suffix_.clear();
+    const std::string shown = metric.label;
+    if (const auto open = shown.find('('); open != std::string::npos) suffix_ = shown.substr(open);
+    name_ = name;
+  }
+  void value(std::string_view name, double value) override { out_.values[full(name)] = value; }
+  void series(Series series) override {
+    series.name = full(series.name);
+    out_.series.push_back(std::move(series));
+  }
+
+ private:
+  std::string full(std::string_view name) const {
+    std::string text(name);
+    if (!suffix_.empty() && text.starts_with(name_)) text.insert(name_.size(), suffix_);
+    return prefix_ + text;
+  }
+  Measured& out_;
+  std::string prefix_;
+  std::string suffix_;
+  std::string name_;
+};
+
+struct LoadedMetric {
+  ResolvedSpec spec;
+  std::unique_ptr<Metric> metric;
+  std::vector<Stage> stages;
+};
+
+std::vector<LoadedMetric> load_metrics(const Plan& plan, const Registries& r) {
+  std::vector<LoadedMetric> out;
+  for (const ResolvedSpec& spec : plan.metrics) {
+    LoadedMetric m;
+    m.spec = spec;
+    // Only what differs from the defaults makes a name.
+    m.spec.label = short_text(r.metrics.info(spec.spec.name), spec.params);
+    m.metric = r.metrics.make(spec.spec, r);
+    m.stages = m.metric->stages();
+    out.push_back(std::move(m));
+  }
+  return out;
+}
+
+void merge(Measured& into, const Measured& from) {
+  into.values.insert(from.values.begin(), from.values.end());
+  into.series.insert(into.series.end(), from.series.begin(), from.series.end());
+}
+
+/// A matrix behind a quantizer: as integers where that is exact, else in float.
+struct Quantized {
+  bool is_integer = false;
+  IntegerMatrix codes;
+  Matrix values;  ///< empty where is_integer and nobody has asked for floats
+  Measured measured;
+  double bits = 0;
+  double seconds = 0;
+};
+
+}  // namespace
+
+struct InputWork::State {
+  /// One layer that reads the input.
+  struct Side {
+    const PlannedLayer* layer = nullptr;
+    Index first_row = 0;  ///< of its W in `w`
+    Index out_features = 0;
+    Matrix y;  ///< X Wᵀ on evaluation tokens
+    std::map<Index, Measured> originals;
+  };
+
+  /// What the runs of a group share.
+  struct Shared {
+    Chain chain;
+    Matrix x;  ///< X T on evaluation tokens
+    Measured measured;
+    Index block_size = 0;
+    double calibrate_seconds = 0;
+    double input_seconds = 0;  ///< of X T
+    double measure_seconds = 0;
+    std::map<std::size_t, Quantized> activations;
+  };
+
+  const Plan& plan;
+  const PlannedInput& input;
+  const Registries& registries;
+  const StopFlag* stop;
+  WorkShares& shares;
+  std::vector<LoadedMetric> metrics;
+  Matrix x;
+  Matrix w;  ///< of all layers, one below the other
+  std::vector<Side> sides;
+  std::mutex mutex;  ///< guards the originals and `steps`
+  std::map<Index, Measured> originals;
+  /// Steps that several methods have in common, by calibration tokens and seed.
+  std::map<std::pair<Index, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
+
+  const PlannedLayer& front() const { return plan.layers[input.first]; }
+  bool has_weights() const { return w.rows() > 0; }
+  ConstMatrixRef evaluation() const {
+    return x.middleRows(front().evaluation_begin, front().evaluation_tokens);
+  }
+  ConstMatrixRef weight(const Side& side) const { return w.middleRows(side.first_row, side.out_features); }
+
+  bool wants(Stage stage) const {
+    return std::ranges::any_of(
+        metrics, [&](const LoadedMetric& m) { return std::ranges::find(m.stages, stage) != m.stages.end(); });
+  }
+  bool errors_suffice(Stage stage) const {
+    return std::ranges::all_of(metrics, [&](const LoadedMetric& m) {
+      return std::ranges::find(m.stages, stage) == m.stages.end() || m.metric->errors_suffice();
+    });
+  }
+
+  void observe(const Observation& observation, Measured& out) const {
+    Collector collector(out);
+    for (const LoadedMetric& m : metrics) {
+      if (std::ranges::find(m.stages, observation.stage()) == m.stages.end()) continue;
+      collector.at(observation.stage(), m.spec, registries.metrics.info(m.spec.spec.name).name);
+      m.metric->evaluate(observation, collector);
+    }
+  }
+
+  void load() {
+    Timer timer(shares.load);
+    x = plan.recording->load_input(front().index, front().tokens_needed());
+    Index rows = 0;
+    for (std::size_t i = 0; i < input.count; ++i) {
+      Side side;
+      side.layer = &plan.layers[input.first + i];
+      side.first_row = rows;
+      side.out_features = side.layer->info.out_features;
+      rows += side.out_features;
+      sides.push_back(std::move(side));
+    }
+    if (sides.size() == 1) {
+      w = plan.recording->load_weight(front().index);
+      return;
+    }
+    w = large_matrix(rows, x.cols());
+    for (const Side& side : sides)
+      w.middleRows(side.first_row, side.out_features) = plan.recording->load_weight(side.layer->index);
+  }
+
+  void multiply_originals() {
+    if (!has_weights()) return;
+    const Timer timer(shares.product);
+    for (Side& side : sides) {
+      side.y = large_matrix(front().evaluation_tokens, side.out_features);
+      multiply_transposed(evaluation(), weight(side), side.y);
+    }
+  }
+
+  /// Numbers of the untouched input and of an untouched weight; computed once for each block size.
+  const Measured& original_input(Index block_size) {
+    const std::lock_guard lock(mutex);
+    const auto [slot, is_new] = originals.try_emplace(block_size);
+    if (is_new)
+      observe(Observation(Stage::original, evaluation(), std::nullopt, block_size, -1), slot->second);
+    return slot->second;
+  }
+  const Measured& original_weight(Side& side, Index block_size) {
+    const std::lock_guard lock(mutex);
+    const auto [slot, is_new] = side.originals.try_emplace(block_size);
+    if (is_new)
+      observe(Observation(Stage::weight_original, weight(side), std::nullopt, block_size, -1), slot->second);
+    return slot->second;
+  }
+
+  SharedSteps* shared_steps(const PlannedRun& run) {
+    if (!plan.sharing) return nullptr;
+    const std::lock_guard lock(mutex);
+    auto& slot = steps[{run.calibration_tokens, run.seed}];
+    if (!slot) slot = std::make_unique<SharedSteps>();
+    return slot.get();
+  }
+
+  void prepare(const PlannedRun& run, Shared& g) {
+    const ResolvedSpec& spec = plan.methods[run.method];
+    const std::unique_ptr<Method> method = registries.methods.make(spec.spec, registries);
+    const Index channels = x.cols();
+    method->check(channels, registries);
+    g.block_size = method->block_size(channels);
+    // Seed and data make the stream, not the parameters: ablations then compare the same draws.
+    const RandomStream random(hash64(front().stream_hash(), run.seed));
+    Timer calibrating(shares.calibrate);
+    g.chain = method->calibrate(
+        {x.topRows(run.calibration_tokens), w, random, registries, stop, nullptr, shared_steps(run)});
+    g.calibrate_seconds = calibrating.seconds();
+    Timer transforming(shares.transform);
+    g.x = large_matrix(front().evaluation_tokens, x.cols());
+    g.x = evaluation();
+    g.chain.apply_to_activations(g.x);
+    g.input_seconds = transforming.seconds();
+    Timer measuring(shares.measure);
+    merge(g.measured, original_input(g.block_size));
+    observe(Observation(Stage::transformed, g.x, std::nullopt, g.block_size, -1), g.measured);
+    g.measure_seconds = measuring.seconds();
+    const Cost cost = g.chain.online_cost();
+    g.measured.values["online.multiply_adds"] = cost.multiply_adds;
+    g.measured.values["online.bytes"] = cost.bytes;
+  }
+
+  /// Values behind a quantizer, and what the metrics say of them.
+  Quantized quantize(const ResolvedSpec& spec, Role role, const ConstMatrixRef& in, Index block_size) {
+    const auto quantizer = registries.quantizers.make(spec.spec, registries);
+    quantizer->check(role, in.cols());
+    const Stage stage = role == Role::activation ? Stage::quantized : Stage::weight_quantized;
+    Quantized out;
+    out.bits = quantizer->bits_per_value(role, in.rows(), in.cols());
+    Index clipped = -1;
+    Timer timer(shares.quantize);
+    out.is_integer = quantizer->quantize_to_codes(role, in, out.codes, clipped);
+    const bool needs_values = !out.is_integer || wants(stage);
+    if (needs_values) {
+      out.values = large_matrix(in.rows(), in.cols());
+      clipped = quantizer->quantize(role, in, out.values);
+    }
+    out.seconds = timer.seconds();
+    if (needs_values) {
+      const Timer measuring(shares.measure);
+      observe(Observation(stage, out.values, in, block_size, clipped), out.measured);
+    }
+    if (out.is_integer) {
+      out.values.resize(0, 0);
+    } else {
+      out.codes = {};
+    }
+    return out;
+  }
+
+  Quantized& activation(Shared& g, const PlannedRun& run) {
+    const auto known = g.activations.find(run.activation);
+    if (known != g.activations.end()) return known->second;
+    return g.activations
+        .emplace(run.activation,
+                 quantize(plan.activations[run.activation], Role::activation, g.x, g.block_size))
+        .first->second;
+  }
+
+  /// The values in float, made from the codes where need be.
+  const Matrix& values_of(Quantized& q) const {
+    if (q.values.size() == 0) {
+      const Timer timer(shares.quantize);
+      q.values = dequantize(q.codes);
+    }
+    return q.values;
+  }
+
+  /// Compares X̂ Ŵᵀ with Y. The product is exact in integers where both sides are integers; only a tile of
+  /// tokens of it is in memory unless a metric wants to see it whole.
+  void compare_outputs(const Side& side, Quantized& a, Quantized& b, const PackedCodes* packed,
+                       Index block_size, Measured& out) const {
+    const bool integers = a.is_integer && b.is_integer;
+    const bool whole = !errors_suffice(Stage::output);
+    const Index tokens = side.y.rows();
+    const Matrix* const left = integers ? nullptr : &values_of(a);
+    const Matrix* const right = integers ? nullptr : &values_of(b);
+    Matrix y_hat = large_matrix(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
+    ErrorSums errors;
+    for (Index from = 0; from < tokens; from += y_hat.rows()) {
+      const Index rows = std::min(y_hat.rows(), tokens - from);
+      MatrixRef tile = y_hat.topRows(rows);
+      {
+        const Timer timer(shares.product);
+        if (integers) {
+          multiply_codes(a.codes, from, *packed, tile);
+        } else {
+          multiply_transposed(left->middleRows(from, rows), *right, tile);
+        }
+      }
+      const Timer measuring(shares.measure);
+      if (whole) {
+        observe(Observation(Stage::output, y_hat, side.y, block_size, -1), out);
+      } else {
+        add_errors(errors, tile, side.y.middleRows(from, rows));
+      }
+    }
+    const Timer measuring(shares.measure);
+    if (!whole) observe(Observation(Stage::output, errors, block_size), out);
+  }
+
+  /// The runs of a group on one layer, weight quantizer by weight quantizer: each is applied once.
+  void run_side(Side& side, Shared& g, std::vector<InputRun> runs, double group_size, const Done& done) {
+    std::ranges::stable_sort(runs, {}, [](const InputRun& r) { return r.run->weight; });
+    const auto side_size = static_cast<double>(runs.size());
+    Matrix w_transformed;
+    Measured transformed;
+    double transform_seconds = 0;
+    double measure_seconds = 0;
+    if (side.out_features > 0) {
+      Timer transforming(shares.transform);
+      w_transformed = large_matrix(side.out_features, x.cols());
+      w_transformed = weight(side);
+      g.chain.apply_to_weights(w_transformed);
+      transform_seconds = transforming.seconds();
+      Timer measuring(shares.measure);
+      merge(transformed, original_weight(side, g.block_size));
+      observe(Observation(Stage::weight_transformed, w_transformed, std::nullopt, g.block_size, -1),
+              transformed);
+      measure_seconds = measuring.seconds();
+    }
+    const std::size_t none = plan.weights.size();
+    std::size_t at = none;  // the weight quantizer that w_hat went through
+    Quantized w_hat;
+    std::optional<PackedCodes> packed;
+    for (const InputRun& run : runs) {
+      if (stop != nullptr) stop->check();
+      try {
+        std::atomic<double> own{0};
+        Timer timer(own);
+        Quantized& x_hat = activation(g, *run.run);
+        Measured out = g.measured;
+        merge(out, transformed);
+        merge(out, x_hat.measured);
+        out.values["bits.activation"] = x_hat.bits;
+        double quantize_seconds = x_hat.seconds;
+        if (side.out_features > 0) {
+          if (at != run.run->weight) {
+            at = none;
+            packed.reset();
+            w_hat = quantize(plan.weights[run.run->weight], Role::weight, w_transformed, g.block_size);
+            if (w_hat.is_integer) {
+              const Timer packing(shares.product);
+              packed.emplace(w_hat.codes);
+            }
+            at = run.run->weight;
+          }
+          merge(out, w_hat.measured);
+          out.values["bits.weight"] = w_hat.bits;
+          quantize_seconds += w_hat.seconds;
+          compare_outputs(side, x_hat, w_hat, packed ? &*packed : nullptr, g.block_size, out);
+          out.values["online.relative_multiply_adds"] =
+              g.measured.values.at("online.multiply_adds") /
+              (static_cast<double>(x.cols()) * static_cast<double>(side.out_features));
+        }
+        out.values["time.calibrate_s"] = g.calibrate_seconds;
+        out.values["time.apply_s"] = g.input_seconds + transform_seconds;
+        out.values["time.quantize_s"] = quantize_seconds;
+        out.values["time.run_s"] = timer.seconds() + (transform_seconds + measure_seconds) / side_size +
+                                   (g.calibrate_seconds + g.input_seconds + g.measure_seconds) / group_size;
+        done(run, &out, "");
+      } catch (const Error& e) {
+        done(run, nullptr, e.what());
+      }
+    }
+  }
+};
+
+InputWork::InputWork(const Plan& plan, const PlannedInput& input, const Registries& r, const StopFlag* stop,
+                     WorkShares& shares)
+    : state_(new State{plan, input, r, stop, shares, load_metrics(plan, r), {}, {}, {}, {}, {}, {}}) {
+  state_->load();
+  state_->multiply_originals();
+}
+
+InputWork::~InputWork() = default;
+
+void InputWork::run(const RunGroup& group, const Done& done) {
+  State& s = *state_;
+  State::Shared shared;
+  try {
+    s.prepare(*group.front().run, shared);
+  } catch (const Error& e) {
+    for (const InputRun& run : group) done(run, nullptr, e.what());
+    return;
+  }
+  for (std::size_t i = 0; i < s.sides.size(); ++i) {
+    std::vector<InputRun> runs;
+    for (const InputRun& run : group)
+      if (run.layer == i) runs.push_back(run);
+    if (!runs.empty())
+      s.run_side(s.sides[i], shared, std::move(runs), static_cast<double>(group.size()), done);
+  }
+}
+
+std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input, bool sharing) {
+  std::map<std::tuple<std::size_t, Index, std::uint64_t>, std::size_t> where;
+  std::vector<RunGroup> out;
+  for (std::size_t i = 0; i < input.count; ++i) {
+    for (const PlannedRun& run : plan.layers[input.first + i].runs) {
+      if (run.stored) continue;
+      const auto [it, is_new] = where.try_emplace({run.method, run.calibration_tokens, run.seed}, out.size());
+      if (is_new || !sharing) {
+        it->second = out.size();
+        out.emplace_back();
+      }
+      out[it->second].push_back({i, &run});
+    }
+  }
+  return out;
+}
+
+}  // namespace olab

@@ -1,0 +1,60 @@
+// The runs of the layers that read one input, with all that they share.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/stop.hpp"
+#include "experiments/runner.hpp"
+
+namespace olab {
+
+/// Seconds of threads by what they did; added to from several threads.
+struct WorkShares {
+  std::atomic<double> load{0};
+  std::atomic<double> calibrate{0};
+  std::atomic<double> transform{0};
+  std::atomic<double> quantize{0};
+  std::atomic<double> product{0};
+  std::atomic<double> measure{0};
+};
+
+/// A run and its layer within the input.
+struct InputRun {
+  std::size_t layer = 0;
+  const PlannedRun* run = nullptr;
+};
+
+/// Runs that share method, seed and calibration tokens: one transform.
+using RunGroup = std::vector<InputRun>;
+
+/// One input in memory: X, and of each layer that reads it W and Y = X Wᵀ.
+class InputWork {
+ public:
+  /// `measured` is null where the run failed with `error`.
+  using Done = std::function<void(const InputRun& run, const Measured* measured, const std::string& error)>;
+
+  /// Loads what the runs need. Error where the data cannot be read.
+  InputWork(const Plan& plan, const PlannedInput& input, const Registries& r, const StopFlag* stop,
+            WorkShares& shares);
+  InputWork(const InputWork&) = delete;
+  InputWork& operator=(const InputWork&) = delete;
+  ~InputWork();
+
+  /// Computes a group and hands each run over as soon as it is done. Several groups may be computed at once.
+  void run(const RunGroup& group, const Done& done);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The runs of an input that are not stored, grouped by what shares a transform, in the study's order. With
+/// `sharing` off, a group a run.
+std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input, bool sharing);
+
+}  // namespace olab
