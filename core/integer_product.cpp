@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include "core/parallel.hpp"
@@ -106,9 +107,7 @@ OLAB_TARGET_AVX2 inline void add_pairs(__m256i& acc, __m256i a, __m256i w) {
 OLAB_TARGET_AVX2 void tile_avx2(const std::uint32_t* a, const std::uint32_t* w, Index words, bool add,
                                 std::int64_t* sums) {
   constexpr Index kRows = 6;
-  __m256i acc[kRows][2];  // NOLINT(modernize-avoid-c-arrays): these are registers
-#pragma GCC unroll 6
-  for (Index i = 0; i < kRows; ++i) acc[i][0] = acc[i][1] = _mm256_setzero_si256();
+  __m256i acc[kRows][2] = {};  // NOLINT(modernize-avoid-c-arrays): these are registers
   for (Index piece = 0; piece < words; piece += kPieceWords, a += kRows * kPieceWords)
     for (Index p = 0; p < kPieceWords; ++p, w += 16) {
       const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
@@ -153,10 +152,7 @@ OLAB_TARGET_AVX512 inline void put_sums(__m512i part, bool add, std::int64_t* su
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage)
 #define OLAB_TILE_512(add_products)                                                    \
   constexpr Index kRows = 12;                                                          \
-  __m512i acc[kRows][2]; /* NOLINT(modernize-avoid-c-arrays): registers */             \
-  _Pragma("GCC unroll 12") for (Index i = 0; i < kRows; ++i) {                         \
-    acc[i][0] = acc[i][1] = _mm512_setzero_si512();                                    \
-  }                                                                                    \
+  __m512i acc[kRows][2] = {}; /* NOLINT(modernize-avoid-c-arrays): registers */        \
   for (Index piece = 0; piece < words; piece += kPieceWords, a += kRows * kPieceWords) \
     for (Index p = 0; p < kPieceWords; ++p, w += 32) {                                 \
       const __m512i w0 = _mm512_loadu_si512(w);                                        \
