@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 
 #include "core/memory.hpp"
@@ -31,7 +32,7 @@ constexpr Index kPieceWords = 16;
 constexpr Index kBlockWords = 4096;
 constexpr Index kGroupPanels = 8;                   ///< panels of Â that a piece of the work has
 constexpr Index kTokenBlockBytes = Index{4} << 20;  ///< packed codes of Â at a time
-constexpr Index kMaxTile = 12 * 32;
+constexpr Index kMaxTile = Index{12} * 32;
 
 /// What the last step needs beside the sums.
 struct TokenRows {
@@ -59,19 +60,17 @@ struct ProductKernels {
 
 // ---- plain C++
 
-std::int16_t low_code(std::uint32_t word) {
-  return static_cast<std::int16_t>(word & 0xFFFFU);
-}
-std::int16_t high_code(std::uint32_t word) {
-  return static_cast<std::int16_t>(word >> 16U);
+std::int16_t wide_code(const std::uint32_t* words, Index c) {
+  std::int16_t code = 0;
+  std::memcpy(&code, reinterpret_cast<const char*>(words) + c * 2, sizeof code);
+  return code;
 }
 
-/// One row by one row, so that a panel is a row and compilers see a plain scalar product of 16-bit integers.
+/// One row by one row, so that panels are rows and compilers see a plain scalar product of 16-bit integers.
 void tile_portable(const std::uint32_t* a, const std::uint32_t* w, Index words, bool add,
                    std::int64_t* sums) {
   std::int32_t sum = 0;
-  for (Index i = 0; i < words; ++i)
-    sum += low_code(a[i]) * low_code(w[i]) + high_code(a[i]) * high_code(w[i]);
+  for (Index c = 0; c < words * 2; ++c) sum += wide_code(a, c) * wide_code(w, c);
   *sums = (add ? *sums : 0) + sum;
 }
 
@@ -91,6 +90,8 @@ void finish_portable(const std::int64_t* sums, const TokenRows& a, const WeightR
 
 #if OLAB_X86_KERNELS
 
+// The innermost step is assembly at every level: from intrinsics g++ 12 makes loops that keep sums in memory.
+
 /// 16 sums of 32 bits, stored or added.
 OLAB_TARGET_AVX2 inline void put_sums(const std::array<std::int32_t, 16>& part, bool add,
                                       std::int64_t* sums) {
@@ -99,24 +100,28 @@ OLAB_TARGET_AVX2 inline void put_sums(const std::array<std::int32_t, 16>& part, 
 
 // ---- AVX2: pairs of 16 bits. (The instruction for bytes saturates at 16 bits.)
 
+OLAB_TARGET_AVX2 inline void add_pairs(__m256i& acc, __m256i a, __m256i w) {
+  __m256i product;
+  __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(acc), "=&x"(product) : "x"(a), "x"(w));
+}
+
 OLAB_TARGET_AVX2 void tile_avx2(const std::uint32_t* a, const std::uint32_t* w, Index words, bool add,
                                 std::int64_t* sums) {
-  constexpr int kRows = 6;
-  __m256i acc[kRows][2];  // NOLINT(modernize-avoid-c-arrays): these are registers
-#pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i) acc[i][0] = acc[i][1] = _mm256_setzero_si256();
+  constexpr Index kRows = 6;
+  __m256i acc[kRows][2] = {};  // NOLINT(modernize-avoid-c-arrays): these are registers
   for (Index piece = 0; piece < words; piece += kPieceWords, a += kRows * kPieceWords)
     for (Index p = 0; p < kPieceWords; ++p, w += 16) {
       const __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
       const __m256i w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + 8));
 #pragma GCC unroll 6
-      for (int i = 0; i < kRows; ++i) {
+      for (Index i = 0; i < kRows; ++i) {
         const __m256i x = _mm256_set1_epi32(static_cast<int>(a[i * kPieceWords + p]));
-        acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(x, w0));
-        acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(x, w1));
+        add_pairs(acc[i][0], x, w0);
+        add_pairs(acc[i][1], x, w1);
       }
     }
-  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 6
+  for (Index i = 0; i < kRows; ++i) {
     std::array<std::int32_t, 16> part{};
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(part.data()), acc[i][0]);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(part.data() + 8), acc[i][1]);
@@ -128,11 +133,11 @@ OLAB_TARGET_AVX2 void tile_avx2(const std::uint32_t* a, const std::uint32_t* w, 
 
 /// acc += Σ a w over the pairs of 16 bits of every word.
 OLAB_TARGET_AVX512 inline void add_pairs(__m512i& acc, __m512i a, __m512i w) {
-  acc = _mm512_add_epi32(acc, _mm512_madd_epi16(a, w));
+  __m512i product;
+  __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(acc), "=&v"(product) : "v"(a), "v"(w));
 }
 
-/// acc += Σ a w over the four bytes of every word, a unsigned, w signed. In assembly: round the intrinsic
-/// g++ 12 moves every sum to another register and back.
+/// acc += Σ a w over the four bytes of every word, a unsigned, w signed.
 OLAB_TARGET_VNNI inline void add_quads(__m512i& acc, __m512i a, __m512i w) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(w));
 }
@@ -147,22 +152,19 @@ OLAB_TARGET_AVX512 inline void put_sums(__m512i part, bool add, std::int64_t* su
 // One body for both; a macro, because what differs needs other instructions than a shared template may use.
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage)
 #define OLAB_TILE_512(add_products)                                                    \
-  constexpr int kRows = 12;                                                            \
-  __m512i acc[kRows][2]; /* NOLINT(modernize-avoid-c-arrays): registers */             \
-  _Pragma("GCC unroll 12") for (int i = 0; i < kRows; ++i) {                           \
-    acc[i][0] = acc[i][1] = _mm512_setzero_si512();                                    \
-  }                                                                                    \
+  constexpr Index kRows = 12;                                                          \
+  __m512i acc[kRows][2] = {}; /* NOLINT(modernize-avoid-c-arrays): registers */        \
   for (Index piece = 0; piece < words; piece += kPieceWords, a += kRows * kPieceWords) \
     for (Index p = 0; p < kPieceWords; ++p, w += 32) {                                 \
       const __m512i w0 = _mm512_loadu_si512(w);                                        \
       const __m512i w1 = _mm512_loadu_si512(w + 16);                                   \
-      _Pragma("GCC unroll 12") for (int i = 0; i < kRows; ++i) {                       \
+      _Pragma("GCC unroll 12") for (Index i = 0; i < kRows; ++i) {                     \
         const __m512i x = _mm512_set1_epi32(static_cast<int>(a[i * kPieceWords + p])); \
         add_products(acc[i][0], x, w0);                                                \
         add_products(acc[i][1], x, w1);                                                \
       }                                                                                \
     }                                                                                  \
-  _Pragma("GCC unroll 12") for (int i = 0; i < kRows; ++i) {                           \
+  _Pragma("GCC unroll 12") for (Index i = 0; i < kRows; ++i) {                         \
     put_sums(acc[i][0], add, sums + i * 32);                                           \
     put_sums(acc[i][1], add, sums + i * 32 + 16);                                      \
   }
@@ -230,7 +232,10 @@ Index rounded_up(Index value, Index unit) {
 std::uint32_t pack_piece(const std::uint8_t* codes, Index count, Index fields, std::uint32_t offset,
                          std::uint32_t* out) {
   std::array<std::uint8_t, kPieceWords * 4> line{};
-  std::memcpy(line.data(), codes, static_cast<std::size_t>(count));
+  if (count == static_cast<Index>(line.size()))
+    std::memcpy(line.data(), codes, line.size());  // of a size that the compiler knows
+  else
+    std::memcpy(line.data(), codes, static_cast<std::size_t>(count));
   std::uint32_t sum = 0;
   for (const std::uint8_t code : line) sum += code;
   if (fields == 4) {

@@ -49,7 +49,7 @@ void multiply_codes(const IntegerMatrix& a, const IntegerMatrix& w, MatrixRef y,
                     CpuLevel level = cpu_level());
 
 /// The same for the tokens first … first + y.rows() − 1 of Â, at the level of `w`: a caller bounds memory by
-/// tiling over tokens. y is y.rows() × out. Needs about 2 MiB of its own, whatever the number of tokens.
+/// tiling over tokens. y is y.rows() × out. Needs about 4 MiB of its own, whatever the number of tokens.
 void multiply_codes(const IntegerMatrix& a, Index first, const PackedCodes& w, MatrixRef y);
 
 }  // namespace olab
