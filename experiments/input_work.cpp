@@ -256,6 +256,12 @@ struct InputWork::State {
     Timer measuring(shares.measure);
     merge(g.measured, original_input(g.block_size));
     observe(Observation(Stage::transformed, g.x, std::nullopt, g.block_size, -1), g.measured);
+    if (wants(Stage::online)) {
+      const auto stages = g.chain.online_stages();
+      Observation online(Stage::online, g.x, std::nullopt, g.block_size, -1);
+      online.set_online({stages ? &*stages : nullptr, w.rows()});
+      observe(online, g.measured);
+    }
     g.measure_seconds = measuring.seconds();
     const Cost cost = g.chain.online_cost();
     g.measured.values["online.multiply_adds"] = cost.multiply_adds;
