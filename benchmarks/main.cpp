@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   olab::register_kernel_benchmarks();
   olab::register_product_benchmarks();
   olab::register_method_benchmarks();
+  olab::register_rotation_benchmarks();
   olab::register_study_benchmarks();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

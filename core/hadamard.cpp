@@ -23,7 +23,8 @@ namespace {
 
 /// One row of the transform by Sylvester's matrix of order n = 2^stages, in groups of n, without its scale.
 struct Row {
-  float* values;
+  const float* from;  ///< may be `to`
+  float* to;
   Index length;        ///< a multiple of n
   int stages;          ///< log2 n
   const float* signs;  ///< by which the values are multiplied first; null: none
@@ -32,7 +33,8 @@ struct Row {
 };
 
 /// The first stages of a run of values, in registers.
-using Chunks = void (*)(float* x, Index length, const float* signs, float scale, Index ahead);
+using Chunks = void (*)(const float* from, float* to, Index length, const float* signs, float scale,
+                        Index ahead);
 /// Further stages, from distance h on.
 using Radix = void (*)(float* x, Index length, Index h, float scale);
 
@@ -50,7 +52,8 @@ struct HadamardKernels {
 // ---- portable -------------------------------------------------------------------------------------------
 
 void sylvester_portable(const Row& row) {
-  float* const x = row.values;
+  float* const x = row.to;
+  if (row.from != x) std::copy_n(row.from, row.length, x);
   if (row.signs != nullptr)
     for (Index i = 0; i < row.length; ++i) x[i] *= row.signs[i];
   const Index n = Index{1} << row.stages;
@@ -132,7 +135,8 @@ OLAB_TARGET_AVX2 inline void stages_avx2(__m256 (&v)[V]) {  // NOLINT(modernize-
 
 /// Runs of V vectors.
 template <int V, int Stages, bool Signed, bool Scaled>
-OLAB_TARGET_AVX2 void chunks_avx2(float* x, Index length, const float* signs, float scale, Index /*ahead*/) {
+OLAB_TARGET_AVX2 void chunks_avx2(const float* x, float* to, Index length, const float* signs, float scale,
+                                  Index /*ahead*/) {
   for (Index from = 0; from < length; from += 8 * V) {
     __m256 v[V];  // NOLINT(modernize-avoid-c-arrays): these are registers
 #pragma GCC unroll 8
@@ -143,7 +147,7 @@ OLAB_TARGET_AVX2 void chunks_avx2(float* x, Index length, const float* signs, fl
     stages_avx2<V, Stages>(v);
 #pragma GCC unroll 8
     for (int i = 0; i < V; ++i)
-      _mm256_storeu_ps(x + from + 8 * i, Scaled ? _mm256_mul_ps(v[i], _mm256_set1_ps(scale)) : v[i]);
+      _mm256_storeu_ps(to + from + 8 * i, Scaled ? _mm256_mul_ps(v[i], _mm256_set1_ps(scale)) : v[i]);
   }
 }
 
@@ -233,7 +237,8 @@ OLAB_TARGET_AVX512 inline void stages_avx512(__m512 (&v)[V]) {  // NOLINT(modern
 }
 
 template <int V, int Stages, bool Signed, bool Scaled>
-OLAB_TARGET_AVX512 void chunks_avx512(float* x, Index length, const float* signs, float scale, Index ahead) {
+OLAB_TARGET_AVX512 void chunks_avx512(const float* x, float* to, Index length, const float* signs,
+                                      float scale, Index ahead) {
   const __m512 by = _mm512_set1_ps(scale);
   for (Index from = 0; from < length; from += 16 * V) {
     if (ahead != 0) {
@@ -248,7 +253,7 @@ OLAB_TARGET_AVX512 void chunks_avx512(float* x, Index length, const float* signs
     }
     stages_avx512<V, Stages>(v);
 #pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) _mm512_storeu_ps(x + from + 16 * i, Scaled ? _mm512_mul_ps(v[i], by) : v[i]);
+    for (int i = 0; i < V; ++i) _mm512_storeu_ps(to + from + 16 * i, Scaled ? _mm512_mul_ps(v[i], by) : v[i]);
   }
 }
 
@@ -356,12 +361,12 @@ void run_stages(bool whole_chunks, const Row& row) {
   const bool scaled = first == row.stages && row.scale != 1.0F;
   if (whole_chunks) {
     (scaled ? chunks_of<Level, Signed, true>(first) : chunks_of<Level, Signed, false>(first))(
-        row.values, row.length, row.signs, row.scale, row.ahead);
+        row.from, row.to, row.length, row.signs, row.scale, row.ahead);
   } else {
     (scaled ? vectors_of<Level, Signed, true>(first) : vectors_of<Level, Signed, false>(first))(
-        row.values, row.length, row.signs, row.scale, 0);
+        row.from, row.to, row.length, row.signs, row.scale, 0);
   }
-  far_stages<Level>(row.values, row.length, first, row.stages, row.scale);
+  far_stages<Level>(row.to, row.length, first, row.stages, row.scale);
 }
 
 /// A row is cut into whole chunks, whole vectors, and a rest of less than a vector. A group never crosses a
@@ -373,7 +378,8 @@ void sylvester(const Row& row) {
     const Index length = (row.length - from) >> part << part;
     if (length == 0) continue;
     Row piece = row;
-    piece.values += from;
+    piece.from += from;
+    piece.to += from;
     piece.length = length;
     if (row.signs != nullptr) piece.signs += from;
     from += length;
@@ -439,29 +445,6 @@ const HadamardKernels& hadamard_kernels(CpuLevel level) {
   return kPortable;
 }
 
-/// A matrix as left operands of tiles: kTileDepth columns at a time, all its rows one below the other.
-std::vector<float> as_left_operand(const ConstMatrixRef& a) {
-  const Index stretches = (a.cols() + kTileDepth - 1) / kTileDepth;
-  std::vector<float> out(static_cast<std::size_t>(stretches * a.rows() * kTileStride), 0.0F);
-  for (Index s = 0; s < stretches; ++s)
-    for (Index i = 0; i < a.rows(); ++i)
-      std::copy_n(a.row(i).data() + s * kTileDepth, std::min(kTileDepth, a.cols() - s * kTileDepth),
-                  out.data() + (s * a.rows() + i) * kTileStride);
-  return out;
-}
-
-/// y (n rows of tile_columns) = A · panel, A n × n.
-void multiply_panel(const std::vector<float>& a, Index n, const float* panel, bool signs, float* y,
-                    const ProductKernels& kernels) {
-  const Index width = kernels.tile_columns;
-  // Products by ±1 have no rounding, so fused ones have the same bits.
-  const ProductKernels::Tile tile = signs ? kernels.fused_tile : kernels.tile;
-  for (Index p = 0; p < n; p += kTileDepth)
-    for (Index i = 0; i < n; i += kernels.tile_rows)
-      tile(a.data() + (p / kTileDepth * n + i) * kTileStride, panel + p * width, std::min(kTileDepth, n - p),
-           y + i * width, width, std::min(kernels.tile_rows, n - i), width, p > 0);
-}
-
 }  // namespace
 
 OddFactor OddFactor::signs(Matrix core) {
@@ -470,7 +453,7 @@ OddFactor OddFactor::signs(Matrix core) {
   out.order_ = core.rows();
   if (out.order_ == 1) return out;
   const Matrix transposed = core.transpose();
-  out.even_ = as_left_operand(transposed);
+  out.even_ = LeftOperand(transposed);
   out.core_ = std::move(core);
   return out;
 }
@@ -491,8 +474,8 @@ OddFactor OddFactor::hartley(Index m) {
   OddFactor out;
   out.order_ = m;
   out.hartley_ = true;
-  out.even_ = as_left_operand(cosines);
-  out.odd_ = as_left_operand(sines);
+  out.even_ = LeftOperand(cosines);
+  out.odd_ = LeftOperand(sines);
   return out;
 }
 
@@ -521,15 +504,16 @@ void OddFactor::mix(float* x, Index stride, float scale, float* scratch, CpuLeve
   float* const out = scratch + (order_ + 1) * width;
   if (!hartley_) {
     kernels.copy(x, stride, order_, 1.0F, in, width);
-    multiply_panel(even_, order_, in, true, out, products);
+    // Products by ±1 have no rounding, so fused ones have the same bits.
+    even_.multiply(in, products, products.fused_tile, out, width);
     kernels.copy(out, width, order_, scale, x, stride);
     return;
   }
   const Index half = (order_ - 1) / 2;
   const Index odd = (half + 1) * width;
   kernels.fold(x, stride, half, in, in + odd);
-  multiply_panel(even_, half + 1, in, false, out, products);
-  multiply_panel(odd_, half, in + odd, false, out + odd, products);
+  even_.multiply(in, products, products.tile, out, width);
+  odd_.multiply(in + odd, products, products.tile, out + odd, width);
   kernels.unfold(out, out + odd, half, scale, x, stride);
 }
 
@@ -542,28 +526,34 @@ FastHadamard::FastHadamard(Index block, OddFactor factor, Vector signs)
   assert(inner_ >= 1 && inner_ * factor_.order() == block_ && (inner_ & (inner_ - 1)) == 0);
 }
 
-void FastHadamard::apply(MatrixRef x, CpuLevel level) const {
-  assert(x.cols() % block_ == 0 && (signs_.size() == 0 || signs_.size() == x.cols()));
+bool FastHadamard::rows_apart(CpuLevel level) const {
+  return factor_.order() == 1 || inner_ >= product_kernels(level).tile_columns;
+}
+
+void FastHadamard::apply(const ConstMatrixRef& from, MatrixRef to, CpuLevel level) const {
+  assert(from.rows() == to.rows() && from.cols() == to.cols());
+  assert(to.cols() % block_ == 0 && (signs_.size() == 0 || signs_.size() == to.cols()));
   const HadamardKernels& kernels = hadamard_kernels(level);
-  const bool mixed = factor_.order() > 1;
   const Index width = product_kernels(level).tile_columns;
+  const bool mixed = factor_.order() > 1;
   Vector scratch(mixed ? factor_.scratch_size() : 0);
   Row row{};
-  row.length = x.cols();
+  row.length = to.cols();
   for (Index n = inner_; n > 1; n /= 2) ++row.stages;
   row.signs = signs_.size() > 0 ? signs_.data() : nullptr;
   row.scale = mixed ? 1.0F : scale_;
-  for (Index t = 0; t < x.rows(); ++t) {
-    row.values = x.row(t).data();
-    row.ahead = t + 1 < x.rows() ? x.outerStride() : 0;
+  row.ahead = from.outerStride();
+  for (Index t = 0; t < to.rows(); ++t) {
+    row.from = from.data() + t * from.outerStride();
+    row.to = to.data() + t * to.outerStride();
     kernels.sylvester(row);
     if (!mixed || inner_ < width) continue;
     // The factor mixes the rows of an order × inner_ matrix, a slab of columns at a time.
-    for (Index j = 0; j < x.cols(); j += block_)
+    for (Index j = 0; j < to.cols(); j += block_)
       for (Index i = 0; i < inner_; i += width)
-        factor_.mix(row.values + j + i, inner_, scale_, scratch.data(), level);
+        factor_.mix(row.to + j + i, inner_, scale_, scratch.data(), level);
   }
-  if (mixed && inner_ < width) mix_narrow_blocks(x, level);
+  if (!rows_apart(level)) mix_narrow_blocks(to, level);
 }
 
 /// Blocks that have fewer columns than a slab are put side by side.

@@ -1,10 +1,9 @@
 // The fast Hadamard transform, and its odd factors.
 #pragma once
 
-#include <vector>
-
 #include "core/cpu.hpp"
 #include "core/matrix.hpp"
+#include "core/product_kernels.hpp"
 
 namespace olab {
 
@@ -35,9 +34,9 @@ class OddFactor {
  private:
   Index order_ = 1;
   bool hartley_ = false;
-  Matrix core_;              // ±1 entries; empty for Hartley
-  std::vector<float> even_;  // left operands of tiles: coreᵀ, or the cosines
-  std::vector<float> odd_;   // the sines
+  Matrix core_;       // ±1 entries; empty for Hartley
+  LeftOperand even_;  // coreᵀ, or the cosines
+  LeftOperand odd_;   // the sines
 };
 
 /// x ← (x ∘ signs) · blockdiag(H), H = F ⊗ Sylvester(block / m) / sqrt(block), F an odd factor of order m
@@ -53,10 +52,16 @@ class FastHadamard {
   Index block() const { return block_; }
   const OddFactor& factor() const { return factor_; }
   const Vector& signs() const { return signs_; }
+  float scale() const { return scale_; }  ///< 1 / sqrt(block)
 
   /// Rows of x in place, on the calling thread. x's columns are a multiple of block(), and as many as there
   /// are signs.
-  void apply(MatrixRef x, CpuLevel level = cpu_level()) const;
+  void apply(MatrixRef x, CpuLevel level = cpu_level()) const { apply(x, x, level); }
+  /// The same from one matrix into another, or into itself.
+  void apply(const ConstMatrixRef& from, MatrixRef to, CpuLevel level = cpu_level()) const;
+  /// Whether a row costs the same alone as among others: blocks of small powers of two beside a factor are
+  /// worked on several at a time.
+  bool rows_apart(CpuLevel level = cpu_level()) const;
 
  private:
   void mix_narrow_blocks(MatrixRef& x, CpuLevel level) const;
