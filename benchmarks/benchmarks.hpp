@@ -8,6 +8,7 @@
 namespace olab {
 
 void register_kernel_benchmarks();
+void register_quantize_benchmarks();
 void register_method_benchmarks();
 void register_study_benchmarks();
 

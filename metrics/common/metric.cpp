@@ -47,8 +47,13 @@ Observation::Observation(Stage stage, const ConstMatrixRef& x, std::optional<Con
   assert(!reference_ || (reference_->rows() == x_.rows() && reference_->cols() == x_.cols()));
 }
 
+// Most metrics need several of these, and together they cost little more than one.
+const Summary& Observation::summary() const {
+  return cached(summary_, [&] { return summarize(x_); });
+}
+
 const Moments& Observation::moments() const {
-  return cached(moments_, [&] { return compute_moments(x_); });
+  return summary().moments;
 }
 
 const ErrorSums& Observation::errors() const {
@@ -56,15 +61,15 @@ const ErrorSums& Observation::errors() const {
 }
 
 const Vector& Observation::channel_absmax() const {
-  return cached(channel_absmax_, [&] { return olab::channel_absmax(x_); });
+  return summary().channel_absmax;
 }
 
 const Vector& Observation::token_absmax() const {
-  return cached(token_absmax_, [&] { return olab::token_absmax(x_); });
+  return summary().token_absmax;
 }
 
 const std::vector<double>& Observation::channel_abs_mean() const {
-  return cached(channel_abs_mean_, [&] { return olab::channel_abs_mean(x_); });
+  return summary().channel_abs_mean;
 }
 
 double Observation::abs_median() const {
