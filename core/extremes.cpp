@@ -23,6 +23,9 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Columns are walked in tiles of so many rows: their extremes are loaded and stored once a tile.
 constexpr Index kTileRows = 8;
 
+// What count_magnitudes may write beyond the last magnitude that it keeps.
+constexpr Index kCollected = 16;
+
 // As MINPS and MAXPS: the accumulator stays where the value is NaN or equal.
 float smaller(float value, float accumulator) {
   return value < accumulator ? value : accumulator;
@@ -38,6 +41,8 @@ struct Kernels {
   /// Widen low and high by `rows` <= kTileRows rows that lie `stride` apart.
   void (*widen)(const float* x, Index stride, Index rows, Index n, float* low, float* high);
   void (*raise)(const float* x, Index stride, Index rows, Index n, float* absmax);
+  MagnitudeCounts (*count)(const float* x, Index n, std::uint32_t low, std::uint32_t high,
+                           std::uint32_t* inside, Index capacity);
 };
 
 // ---- C++ alone, from value `from` on: also the ends that fill no register of the levels above
@@ -122,6 +127,26 @@ OLAB_INLINE_BODY bool all_finite_body(const float* x, Index n) {
   return true;
 }
 
+/// Counts and collects from value `from` on; a register's width of room stays free for the levels above.
+void count_from(Index from, const float* x, Index n, std::uint32_t low, std::uint32_t high,
+                std::uint32_t* inside, Index capacity, MagnitudeCounts& c) {
+  for (Index j = from; j < n && c.inside <= capacity - kCollected; ++j) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[j]) & 0x7fffffffU;
+    c.below += static_cast<Index>(bits < low);
+    c.low += static_cast<Index>(bits == low);
+    c.largest = c.largest < bits ? bits : c.largest;
+    inside[c.inside] = bits;
+    c.inside += static_cast<Index>(low < bits && bits < high);
+  }
+}
+
+MagnitudeCounts count_portable(const float* x, Index n, std::uint32_t low, std::uint32_t high,
+                               std::uint32_t* inside, Index capacity) {
+  MagnitudeCounts c;
+  count_from(0, x, n, low, high, inside, capacity, c);
+  return c;
+}
+
 bool all_finite_portable(const float* x, Index n) {
   return all_finite_body(x, n);
 }
@@ -131,8 +156,8 @@ void widen_portable(const float* x, Index stride, Index rows, Index n, float* lo
 void raise_portable(const float* x, Index stride, Index rows, Index n, float* absmax) {
   raise_from(0, x, stride, rows, n, absmax);
 }
-constexpr Kernels kPortable{value_range_portable, absmax_portable, all_finite_portable, widen_portable,
-                            raise_portable};
+constexpr Kernels kPortable{value_range_portable, absmax_portable, all_finite_portable,
+                            widen_portable,       raise_portable,  count_portable};
 
 #if OLAB_X86_KERNELS
 
@@ -217,7 +242,37 @@ OLAB_TARGET_AVX2 void raise_avx2(const float* x, Index stride, Index rows, Index
   raise_from(j, x, stride, rows, n, absmax);
 }
 
-constexpr Kernels kAvx2{value_range_avx2, absmax_avx2, all_finite_avx2, widen_avx2, raise_avx2};
+OLAB_TARGET_AVX2 MagnitudeCounts count_avx2(const float* x, Index n, std::uint32_t low, std::uint32_t high,
+                                            std::uint32_t* inside, Index capacity) {
+  // Magnitudes have no sign bit, so signed comparisons do.
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+  const __m256i lows = _mm256_set1_epi32(static_cast<int>(low));
+  const __m256i highs = _mm256_set1_epi32(static_cast<int>(high));
+  __m256i largest = _mm256_setzero_si256();
+  MagnitudeCounts c;
+  Index j = 0;
+  for (; j + 8 <= n && c.inside <= capacity - kCollected; j += 8) {
+    const __m256i bits = _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + j)), magnitude);
+    largest = _mm256_max_epi32(largest, bits);
+    const __m256i above = _mm256_cmpgt_epi32(bits, lows);
+    const __m256i equal = _mm256_cmpeq_epi32(bits, lows);
+    const auto over = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(above)));
+    const auto same = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(equal)));
+    const auto under =
+        static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(highs, bits))));
+    c.below += 8 - __builtin_popcount(over | same);
+    c.low += __builtin_popcount(same);
+    for (unsigned hits = over & under; hits != 0; hits &= hits - 1)
+      inside[c.inside++] = std::bit_cast<std::uint32_t>(x[j + __builtin_ctz(hits)]) & 0x7fffffffU;
+  }
+  alignas(32) std::uint32_t lanes[8];  // NOLINT(*-avoid-c-arrays): a register's lanes
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), largest);
+  for (const std::uint32_t v : lanes) c.largest = c.largest < v ? v : c.largest;
+  count_from(j, x, n, low, high, inside, capacity, c);
+  return c;
+}
+
+constexpr Kernels kAvx2{value_range_avx2, absmax_avx2, all_finite_avx2, widen_avx2, raise_avx2, count_avx2};
 
 // ---- AVX-512
 
@@ -286,7 +341,31 @@ OLAB_TARGET_AVX512 void raise_avx512(const float* x, Index stride, Index rows, I
   raise_from(j, x, stride, rows, n, absmax);
 }
 
-constexpr Kernels kAvx512{value_range_avx512, absmax_avx512, all_finite_avx512, widen_avx512, raise_avx512};
+OLAB_TARGET_AVX512 MagnitudeCounts count_avx512(const float* x, Index n, std::uint32_t low,
+                                                std::uint32_t high, std::uint32_t* inside, Index capacity) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  const __m512i lows = _mm512_set1_epi32(static_cast<int>(low));
+  const __m512i highs = _mm512_set1_epi32(static_cast<int>(high));
+  __m512i largest = _mm512_setzero_si512();
+  MagnitudeCounts c;
+  Index j = 0;
+  for (; j + 16 <= n && c.inside <= capacity - kCollected; j += 16) {
+    const __m512i bits = _mm512_and_si512(_mm512_loadu_si512(x + j), magnitude);
+    largest = _mm512_max_epi32(largest, bits);
+    c.below += __builtin_popcount(_mm512_cmplt_epi32_mask(bits, lows));
+    c.low += __builtin_popcount(_mm512_cmpeq_epi32_mask(bits, lows));
+    const __mmask16 hits = _mm512_mask_cmplt_epi32_mask(_mm512_cmpgt_epi32_mask(bits, lows), bits, highs);
+    // A whole register always: writing under a mask takes microcode on some CPUs.
+    _mm512_storeu_si512(inside + c.inside, _mm512_maskz_compress_epi32(hits, bits));
+    c.inside += __builtin_popcount(hits);
+  }
+  c.largest = static_cast<std::uint32_t>(_mm512_reduce_max_epi32(largest));
+  count_from(j, x, n, low, high, inside, capacity, c);
+  return c;
+}
+
+constexpr Kernels kAvx512{value_range_avx512, absmax_avx512, all_finite_avx512,
+                          widen_avx512,       raise_avx512,  count_avx512};
 
 #endif
 
@@ -329,6 +408,11 @@ void column_absmax(const ConstMatrixRef& x, float* out, CpuLevel level) {
 
 bool all_finite(const float* x, Index n, CpuLevel level) {
   return kernels(level).all_finite(x, n);
+}
+
+MagnitudeCounts count_magnitudes(const float* x, Index n, std::uint32_t low, std::uint32_t high,
+                                 std::uint32_t* inside, Index capacity, CpuLevel level) {
+  return kernels(level).count(x, n, low, high, inside, capacity);
 }
 
 }  // namespace olab
