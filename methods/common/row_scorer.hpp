@@ -71,6 +71,7 @@ class RowScorer {
   struct Bounds {
     std::array<float, kCodeRows> error;   ///< ‖e‖ and all rounding; infinite where no bound holds
     std::array<float, kCodeRows> length;  ///< at least ‖x‖ and ‖q‖
+    std::array<float, kCodeRows> inverse_step;  ///< 0 where the step is
   };
 
   const float* row(Index number) const {
@@ -102,7 +103,9 @@ class RowScorer {
   Eigen::Matrix<std::uint8_t, Eigen::Dynamic, 1> codes_;
   std::vector<CodedRows> coded_;
   std::vector<Bounds> bounds_;
-  CodedMatrix matrix_;            ///< the one that is scored
+  Matrix padded_;                 ///< the matrix that is scored, where it needs padding
+  double longest_column_ = 0;     ///< of it
+  CodedMatrix matrix_;            ///< its codes
   Index skip_ = 0;                ///< in units
   Index filter_again_after_ = 0;  ///< matrices
 };

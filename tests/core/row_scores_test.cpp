@@ -188,7 +188,7 @@ TEST_P(RowScores, CodesAreTheSameOnEveryLevel) {
 }
 
 /// filter_rows as its docstring says it, row by row.
-std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index columns, Index& second) {
+std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index& second) {
   std::uint64_t found = 0;
   const Index head = coded.matrix.groups - coded.matrix.skip;
   for (Index t = 0; t < static_cast<Index>(coded.matrix.rest.size()); ++t) {
@@ -203,20 +203,18 @@ std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index col
             high[0] = std::max(high[0], sum);
             low[0] = std::min(low[0], sum);
           }
-          const Index code = coded.codes[((k / 4) * kCodeRows + i) * 4 + k % 4];
-          sum += static_cast<std::int32_t>((code - 64) * coded.c(std::min(j, columns - 1), k));
+          sum += coded.a(i, k) * coded.c(j, k);
         }
         high[1] = std::max(high[1], sum);
         low[1] = std::min(low[1], sum);
       }
-      const auto reaches = [&](std::size_t part, float slack) {
-        return static_cast<float>(high[part]) * rows.scale[i] >= rows.high[i] - slack ||
-               static_cast<float>(low[part]) * rows.scale[i] <= rows.low[i] + slack;
+      const auto reach = [&](std::size_t part) {
+        return std::max(high[part] - rows.high[i], rows.low[i] - low[part]);
       };
-      const bool early =
-          coded.matrix.skip == 0 || reaches(0, rows.rest[i] * coded.matrix.rest[static_cast<std::size_t>(t)]);
+      const float least = rows.rest[i] * coded.matrix.rest[static_cast<std::size_t>(t)];
+      const bool early = coded.matrix.skip == 0 || static_cast<float>(reach(0)) >= least;
       first |= static_cast<std::uint64_t>(early) << static_cast<unsigned>(i);
-      if (early && reaches(1, 0)) found |= std::uint64_t{1} << static_cast<unsigned>(i);
+      if (early && reach(1) >= 0) found |= std::uint64_t{1} << static_cast<unsigned>(i);
     }
     if (coded.matrix.skip > 0 && first != 0) ++second;
   }
@@ -225,32 +223,36 @@ std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index col
 
 TEST_P(RowScores, FilterIsThePlainOne) {
   int mixed = 0;
+  int early = 0;
   for (int round = 0; round < 60; ++round) {
     RandomStream random(static_cast<std::uint64_t>(round) + 1000);
     const Index size = round % 3 == 0 ? 128 : 2 + random.below(140);
     const Matrix x = gaussian(kCodeRows, size, random.bits());
     const Matrix r = random_orthogonal(size, random);
-    const Coded coded(x, r, skip_unit(size) > 0 ? random.below(kSkips) : 0, GetParam());
-    const float limit = static_cast<float>(1.5 + 2 * random.uniform());
-    std::array<float, kCodeRows> scale;
-    std::array<float, kCodeRows> low;
-    std::array<float, kCodeRows> high;
-    for (std::size_t i = 0; i < kCodeRows; ++i) {
-      scale[i] = coded.block.step[i] * coded.matrix.step;
-      low[i] = -limit - static_cast<float>(random.uniform());
-      high[i] = limit;
-    }
+    const Coded coded(x, r, skip_unit(size) > 0 ? random.below(6) : 0, GetParam());
+    const double limit = 2 + 2 * random.uniform();
     const std::size_t skip =
         coded.matrix.skip == 0 ? 0 : static_cast<std::size_t>(coded.matrix.skip / skip_unit(size));
-    const FilterRows rows{coded.codes.data(), scale.data(), low.data(), high.data(), coded.block.rest[skip].data()};
+    std::array<std::int32_t, kCodeRows> low;
+    std::array<std::int32_t, kCodeRows> high;
+    std::array<float, kCodeRows> rest;
+    for (std::size_t i = 0; i < kCodeRows; ++i) {
+      const float scale = coded.block.step[i] * coded.matrix.step;
+      low[i] = static_cast<std::int32_t>((-limit - random.uniform()) / scale);
+      high[i] = static_cast<std::int32_t>(limit / scale);
+      rest[i] = -coded.block.rest[skip][i] / scale;
+    }
+    const FilterRows rows{coded.codes.data(), coded.codes.data(), low.data(), high.data(), rest.data()};
     Index second = 0;
     Index plain_second = 0;
     const std::uint64_t got = filter_rows(rows, coded.matrix, second, GetParam());
-    EXPECT_EQ(got, plain_filter(coded, rows, pad_columns(r).cols(), plain_second)) << size;
+    EXPECT_EQ(got, plain_filter(coded, rows, plain_second)) << size;
     EXPECT_EQ(second, plain_second) << size;
     if (got != 0 && got != ~std::uint64_t{0}) ++mixed;
+    if (second > 0 && second < static_cast<Index>(coded.matrix.rest.size())) ++early;
   }
   EXPECT_GT(mixed, 20);
+  EXPECT_GT(early, 10);
 }
 
 TEST_P(RowScores, LargestCodesNeitherSaturateNorOverflow) {
@@ -260,20 +262,34 @@ TEST_P(RowScores, LargestCodesNeitherSaturateNorOverflow) {
   Matrix r = Matrix::Constant(size, size, 1.0F);
   r.col(1).setConstant(-1.0F);
   const Coded coded(x, r, 0, GetParam());
-  std::array<float, kCodeRows> scale;
-  scale.fill(1);
-  std::array<float, kCodeRows> low;
-  std::array<float, kCodeRows> high;
-  constexpr float kSum = 63.0F * 127.0F * 512.0F;
+  std::array<std::int32_t, kCodeRows> low;
+  std::array<std::int32_t, kCodeRows> high;
+  std::array<float, kCodeRows> rest{};
+  constexpr std::int32_t kSum = 63 * 127 * 512;
+  const FilterRows rows{coded.codes.data(), coded.codes.data(), low.data(), high.data(), rest.data()};
   for (const bool reached : {true, false}) {
+    const std::uint64_t want = reached ? ~std::uint64_t{0} : 0;
+    Index second = 0;
     low.fill(reached ? -kSum : -kSum - 1);
     high.fill(kSum + 1);
-    Index second = 0;
-    const FilterRows rows{coded.codes.data(), scale.data(), low.data(), high.data(), coded.block.rest[0].data()};
-    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), reached ? ~std::uint64_t{0} : 0U);
-    high.fill(reached ? kSum : kSum + 1);
+    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), want);
     low.fill(-kSum - 1);
-    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), reached ? ~std::uint64_t{0} : 0U);
+    high.fill(reached ? kSum : kSum + 1);
+    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), want);
+  }
+}
+
+TEST_P(RowScores, LongestColumnIsABound) {
+  for (const Index size : {1, 5, 16, 40, 128}) {
+    for (const float scale : {0.0F, 1e-30F, 1.0F, 1e15F}) {
+      const Matrix r = scale * gaussian(size, size, static_cast<std::uint64_t>(size) + 60);
+      double want = 0;
+      for (Index j = 0; j < size; ++j) want = std::max(want, r.col(j).cast<double>().norm());
+      const double got = longest_column(pad_columns(r), GetParam());
+      EXPECT_GE(got, want);
+      EXPECT_LE(got, want * (1 + static_cast<double>(size) * 0x1.0p-22) + 1e-17);
+      EXPECT_EQ(got, longest_column(pad_columns(r), CpuLevel::portable));
+    }
   }
 }
 

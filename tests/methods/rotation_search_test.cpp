@@ -438,7 +438,7 @@ TEST(CheapSearch, OnASampleIsTheGreedySearchOfTheLongestRows) {
 TEST(CheapSearch, OnASampleKeepsNothingThatRaisesTheScoreOfAllRows) {
   // The longest row is flattened by a quarter of a half turn, which makes a peak of the flat row.
   Matrix x(2, 2);
-  x << 4, 0, 2.9F, 2.9F;
+  x << 3.9467F, 1.4365F, 2.9F, 2.9F;  // norms 4.2 and 4.1
   const StepRotation turn = [](Index) { return base_rotation(2); };
   RotationSettings s = settings(2, 1);
   s.search = "sample";
