@@ -305,6 +305,15 @@ std::string definition_of(const ChartInput& input, const std::string& value) {
   return {};
 }
 
+std::string better_of(const ChartInput& input, const std::string& value) {
+  const std::string plain = without_stage(value);
+  for (const std::string& name : {value, plain, plain.substr(0, plain.find('.'))}) {
+    const auto it = input.better.find(name);
+    if (!name.empty() && it != input.better.end()) return it->second;
+  }
+  return {};
+}
+
 std::vector<std::string> metric_of(const std::string& value) {
   const std::string plain = without_stage(value);
   if (plain.empty()) return {};
