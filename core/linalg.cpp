@@ -1,6 +1,5 @@
 #include "core/linalg.hpp"
 
-#include <Eigen/QR>
 #include <algorithm>
 #include <cassert>
 
@@ -151,18 +150,6 @@ void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation, CpuLevel level) 
         }
     }
   });
-}
-
-Matrix random_orthogonal(Index n, RandomStream& random) {
-  using MatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic>;
-  MatrixD gaussian(n, n);
-  for (Index i = 0; i < n; ++i)
-    for (Index j = 0; j < n; ++j) gaussian(i, j) = random.normal();
-  const Eigen::HouseholderQR<MatrixD> qr(gaussian);
-  MatrixD q = qr.householderQ();
-  for (Index j = 0; j < n; ++j)
-    if (qr.matrixQR()(j, j) < 0) q.col(j) = -q.col(j);
-  return q.cast<float>();
 }
 
 double orthogonality_error(const ConstMatrixRef& q) {

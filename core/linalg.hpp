@@ -3,7 +3,7 @@
 
 #include "core/cpu.hpp"
 #include "core/matrix.hpp"
-#include "core/random.hpp"
+#include "core/orthogonal.hpp"  // random_orthogonal belongs to the same family
 
 namespace olab {
 
@@ -18,10 +18,6 @@ void multiply_transposed(const ConstMatrixRef& a, const ConstMatrixRef& b, Matri
 /// x ← x · blockdiag(R, R, …) in place, with R square; x's columns must be a multiple of R's size. Same bit
 /// promise as `multiply`.
 void rotate_blocks(MatrixRef x, const ConstMatrixRef& rotation, CpuLevel level = cpu_level());
-
-/// A Haar-distributed random orthogonal n × n matrix: QR of a Gaussian matrix in double, with the signs of
-/// R's diagonal moved into Q (Mezzadri 2007, arXiv:math-ph/0609050), rounded to float.
-Matrix random_orthogonal(Index n, RandomStream& random);
 
 /// max |QᵀQ − I| over all entries, accumulated in double: 0 for an orthogonal matrix.
 double orthogonality_error(const ConstMatrixRef& q);

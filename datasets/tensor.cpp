@@ -81,10 +81,10 @@ T element(const std::byte* from) {
 
 // A matrix that is filled from a stream of bytes of one tensor.
 struct Target {
-  Matrix& out;   // its rows may be fewer than the tensor's
-  Index rows;    // of the tensor's matrix
-  Index slices;  // Fortran order: matrices of a rank-3 tensor lie interleaved
-  Index slice;   // which of them
+  MatrixRef& out;  // its rows may be fewer than the tensor's
+  Index rows;      // of the tensor's matrix
+  Index slices;    // Fortran order: matrices of a rank-3 tensor lie interleaved
+  Index slice;     // which of them
   const std::string& what;
 };
 
@@ -293,14 +293,30 @@ std::string TensorFile::content_hash(std::string_view name, Index slice) const {
 }
 
 Matrix TensorFile::read(std::string_view name, Index slice, Index row_limit) const {
-  const std::size_t tensor = position(name);
-  const TensorInfo& info = tensors_[tensor];
-  std::string what = fmt::format("{}: tensor '{}'", source_, name);
+  std::string what;
+  const auto [rows, columns] = matrix_shape(supported(name, slice, what), slice, source_);
+  Matrix out = large_matrix(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
+  read_into(name, slice, out);
+  return out;
+}
+
+const TensorInfo& TensorFile::supported(std::string_view name, Index slice, std::string& what) const {
+  const TensorInfo& info = tensors_[position(name)];
+  what = fmt::format("{}: tensor '{}'", source_, name);
   if (slice >= 0) what += fmt::format(", layer {}", slice);
   if (info.dtype == DType::unsupported) refuse_dtype(what, info.dtype_text);
+  return info;
+}
+
+// Writable views go by value in this project: a const reference would hide that they are written.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
+void TensorFile::read_into(std::string_view name, Index slice, MatrixRef out) const {
+  const std::size_t tensor = position(name);
+  std::string what;
+  const TensorInfo& info = supported(name, slice, what);
   const auto [rows, columns] = matrix_shape(info, slice, source_);
-  Matrix out = large_matrix(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
-  if (out.size() == 0) return out;
+  assert(out.rows() <= rows && out.cols() == columns && (out.rows() <= 1 || out.outerStride() == columns));
+  if (out.size() == 0) return;
 
   const std::uint64_t size = dtype_size(info.dtype);
   const Index slices = slice >= 0 && info.fortran ? info.shape[0] : 1;
@@ -320,7 +336,6 @@ Matrix TensorFile::read(std::string_view name, Index slice, Index row_limit) con
            });
            done += static_cast<Index>(bytes.size() / size);
          });
-  return out;
 }
 
 std::string TensorFile::hash(std::string_view name, Index slice) const {

@@ -57,6 +57,15 @@ std::vector<std::pair<std::string, std::string>> all_definitions(const std::vect
   return out;
 }
 
+/// The metric behind "output.nmse.token_mean"; null where a value has none.
+const Info* metric_of(const std::string& value, const Registries& r) {
+  const auto dot = value.find('.');
+  if (dot == std::string::npos) return nullptr;
+  const std::string rest = value.substr(dot + 1);
+  const std::string name = rest.substr(0, rest.find_first_of(".("));
+  return r.metrics.contains(name) ? &r.metrics.info(name) : nullptr;
+}
+
 void draw_all(const Study& study, const Store& store, const std::vector<RunRecord>& runs,
               const ViewPaths& paths, const Registries& r, Views& out) {
   std::filesystem::create_directories(paths.charts);
@@ -84,17 +93,19 @@ void draw_all(const Study& study, const Store& store, const std::vector<RunRecor
 
 }  // namespace
 
+bool is_timing(const std::string& value, const Registries& r) {
+  if (value.starts_with("time.")) return true;
+  const Info* const metric = metric_of(value, r);
+  return metric != nullptr && !metric->note("timing").empty();
+}
+
 ValueFacts value_facts(const std::string& value, const Registries& r) {
   for (const BuiltinValue& v : builtin_values())
     if (value == v.name) return {v.better, v.definition};
-  const auto dot = value.find('.');
-  if (dot == std::string::npos) return {};
-  const std::string rest = value.substr(dot + 1);
-  const std::string name = rest.substr(0, rest.find_first_of(".("));
-  if (!r.metrics.contains(name)) return {};
-  const Info& info = r.metrics.info(name);
-  const std::string better = info.note("better");
-  return {better.empty() ? "none" : better, info.note("definition")};
+  const Info* const metric = metric_of(value, r);
+  if (metric == nullptr) return {};
+  const std::string better = metric->note("better");
+  return {better.empty() ? "none" : better, metric->note("definition")};
 }
 
 Table study_table(const std::vector<RunRecord>& runs, TableSpec spec,

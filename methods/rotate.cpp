@@ -14,6 +14,7 @@ struct Rotate final : Method, RotationSettings {
 
   void check(Index channels, const Registries& /*registries*/) const override {
     check_block_size(channels, block_size(channels), "rotate");
+    check_search(at_width(*this, channels), "rotate");
   }
 
   double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {

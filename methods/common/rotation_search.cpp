@@ -11,70 +11,158 @@
 #include "core/linalg.hpp"
 #include "core/parallel.hpp"
 #include "methods/common/block_size.hpp"
+#include "methods/common/hadamard_matrix.hpp"
+#include "methods/common/row_scorer.hpp"
 
 namespace olab {
 namespace {
 
-constexpr Index kTokensPerTask = 32;
+bool greedy(const RotationSettings& settings) {
+  return settings.search == "exact" || settings.search == "sample";
+}
 
-/// The extreme values of rows of b channels and where they are.
-struct Extremes {
-  float max = -std::numeric_limits<float>::infinity();
-  float min = std::numeric_limits<float>::infinity();
-  Index max_row = 0;      ///< first row with the maximum
-  Index min_row = 0;      ///< first row with the minimum
-  Vector channel_absmax;  ///< 1 × b
-
-  void add_row(const ConstVectorRef& row, Index number) {
-    const float high = row.maxCoeff();
-    const float low = row.minCoeff();
-    if (high > max) {
-      max = high;
-      max_row = number;
-    }
-    if (low < min) {
-      min = low;
-      min_row = number;
-    }
-    channel_absmax = channel_absmax.cwiseMax(row.cwiseAbs());
-  }
-  /// `later` covers rows behind all of ours, so that ties stay with the first row.
-  void add(const Extremes& later) {
-    if (later.max > max) {
-      max = later.max;
-      max_row = later.max_row;
-    }
-    if (later.min < min) {
-      min = later.min;
-      min_row = later.min_row;
-    }
-    channel_absmax = channel_absmax.cwiseMax(later.channel_absmax);
-  }
-  float absmax() const { return std::max(std::abs(max), std::abs(min)); }
-};
-
-Extremes find_extremes(const ConstMatrixRef& x, Index b) {
-  const Index blocks = x.cols() / b;
-  Extremes all;
-  all.channel_absmax = Vector::Zero(b);
-  std::vector<Extremes> parts(static_cast<std::size_t>((x.rows() + kTokensPerTask - 1) / kTokensPerTask),
-                              all);
-  parallel_for(x.rows(), kTokensPerTask, [&](Index begin, Index end) {
-    Extremes& part = parts[static_cast<std::size_t>(begin / kTokensPerTask)];
-    for (Index t = begin; t < end; ++t)
-      for (Index k = 0; k < blocks; ++k)
-        part.add_row(Eigen::Map<const Vector>(x.row(t).data() + k * b, b), t * blocks + k);
-  });
-  for (const Extremes& part : parts) all.add(part);
-  return all;
+/// E_p M E_p with E_p the exchange of positions 0 and p.
+void exchange(Matrix& m, Index p) {
+  if (p == 0) return;
+  m.row(0).swap(m.row(p));
+  m.col(0).swap(m.col(p));
 }
 
 /// The released code compares |max| and |min| and takes the minimum's row on a tie.
 Index exchange_index(const Extremes& extremes, bool by_row) {
-  if (by_row) return std::abs(extremes.max) > std::abs(extremes.min) ? extremes.max_row : extremes.min_row;
-  Index channel = 0;
-  extremes.channel_absmax.maxCoeff(&channel);
-  return channel;
+  if (!by_row) return extremes.channel;
+  return std::abs(extremes.high) > std::abs(extremes.low) ? extremes.high_row : extremes.low_row;
+}
+
+/// Keeps the best of one search.
+class Best {
+ public:
+  Best(Index block, bool peak_to_peak) : peak_to_peak_(peak_to_peak) {
+    found_.rotation = Matrix::Identity(block, block);
+  }
+  float least() const { return least_; }
+  /// True where the scored product is the best so far; equal ones leave the first.
+  bool add(const Extremes& extremes) {
+    const float score = peak_to_peak_ ? extremes.peak_to_peak() : extremes.absmax();
+    found_.scores.push_back(score);
+    if (!(score < least_)) return false;
+    least_ = score;
+    return true;
+  }
+  void add_worse() { found_.scores.push_back(std::numeric_limits<float>::infinity()); }
+  RotationSearch& found() { return found_; }
+
+ private:
+  bool peak_to_peak_;
+  float least_ = std::numeric_limits<float>::infinity();
+  RotationSearch found_;
+};
+
+RotationSearch search_greedily(RowScorer& scorer, const RotationSettings& settings, const StepRotation& steps,
+                               const StopFlag* stop) {
+  const Index b = settings.block_size;
+  const bool by_row = settings.pivot == "row";
+  const ScoreAims aims{settings.score == "peak-to-peak", !by_row};
+  // A fresh matrix costs as much as a light step, so it is made beside the scoring of the step before.
+  const Index together = settings.fresh_q == "per-step" ? 1 : 2;
+  Matrix product = Matrix::Identity(b, b);
+  std::vector<Index> exchanges;
+  Best best(b, aims.both);
+  for (Index k = 0;; ++k) {
+    if (stop != nullptr) stop->check();
+    Extremes extremes;
+    Matrix step;
+    parallel_for(2, together, [&](Index begin, Index end) {
+      for (Index part = begin; part < end; ++part) {
+        if (part == 1 && k < settings.steps) step = steps(k);
+        if (part == 0 && k == 0) extremes = scorer.score_unrotated();
+        if (part == 0 && k > 0) scorer.score(product, aims, extremes);
+      }
+    });
+    if (best.add(extremes)) {
+      best.found().rotation = product;
+      best.found().exchanges = exchanges;
+      best.found().kept = k;
+    }
+    if (k == settings.steps) return std::move(best.found());
+
+    assert(step.rows() == b && step.cols() == b);
+    exchanges.push_back(exchange_index(extremes, by_row));
+    exchange(step, exchanges.back() % b);
+    rotate_blocks(product, step);
+  }
+}
+
+/// Products of the steps as they come, or each step alone.
+RotationSearch search_blindly(RowScorer& scorer, const RotationSettings& settings, const StepRotation& steps,
+                              const StopFlag* stop) {
+  const Index b = settings.block_size;
+  const bool alone = settings.search == "hadamards";
+  const Index count = alone ? settings.candidates : settings.steps;
+  const ScoreAims aims{settings.score == "peak-to-peak", false};
+  Matrix product = Matrix::Identity(b, b);
+  Best best(b, aims.both);
+  best.add(scorer.score_unrotated());
+  const Index together = !alone && settings.fresh_q == "per-step" ? 1 : 2;
+  Matrix next = count > 0 ? steps(0) : Matrix();
+  for (Index k = 1; k <= count; ++k) {
+    if (stop != nullptr) stop->check();
+    if (alone)
+      product = next;
+    else
+      rotate_blocks(product, next);
+    Extremes extremes;
+    bool better = false;
+    parallel_for(2, together, [&](Index begin, Index end) {
+      for (Index part = begin; part < end; ++part) {
+        if (part == 0) better = scorer.score(product, aims, extremes, best.least());
+        if (part == 1 && k < count) next = steps(k);
+      }
+    });
+    if (!better) {
+      best.add_worse();
+    } else if (best.add(extremes)) {
+      best.found().rotation = product;
+      best.found().kept = k;
+    }
+  }
+  return std::move(best.found());
+}
+
+/// What the sample's search found, where it lowers the score of all rows too.
+RotationSearch search_on_sample(RowScorer& scorer, const RotationSettings& settings,
+                                const StepRotation& steps, const StopFlag* stop) {
+  scorer.use_longest(settings.sample_rows);
+  RotationSearch found = search_greedily(scorer, settings, steps, stop);
+  if (found.kept == 0) return found;
+  scorer.use_longest(scorer.rows());
+  const bool peak_to_peak = settings.score == "peak-to-peak";
+  const Extremes unrotated = scorer.score_unrotated();
+  Extremes rotated;
+  if (!scorer.score(found.rotation, {peak_to_peak, false}, rotated,
+                    peak_to_peak ? unrotated.peak_to_peak() : unrotated.absmax())) {
+    found.rotation.setIdentity();
+    found.exchanges.clear();
+    found.kept = 0;
+  }
+  return found;
+}
+
+/// diag(d) H / sqrt(b) with b signs d drawn a candidate.
+StepRotation sign_hadamards(Index b, RandomStream random) {
+  const HadamardOrder order = find_hadamard_order(b);
+  assert(order);
+  const Matrix core = hadamard_core(order.core);
+  Matrix hadamard = Matrix::Identity(b, b);
+  for (Index i = 0; i < b; ++i)
+    hadamard_transform({hadamard.row(i).data(), static_cast<std::size_t>(b)}, core);
+  const auto shared = std::make_shared<const Matrix>(std::move(hadamard));
+  const auto stream = std::make_shared<RandomStream>(std::move(random));
+  return [=](Index /*candidate*/) {
+    Matrix out(b, b);
+    for (Index i = 0; i < b; ++i) out.row(i) = shared->row(i) * stream->sign();
+    return out;
+  };
 }
 
 }  // namespace
@@ -101,58 +189,42 @@ Matrix base_rotation(Index n) {
   return r.cast<float>();
 }
 
+void check_search(const RotationSettings& settings, const std::string& who) {
+  if (settings.search != "hadamards" || find_hadamard_order(settings.block_size)) return;
+  throw Error(fmt::format("{}: search=hadamards needs a Hadamard matrix, and there is none of order {} here; "
+                          "choose another block_size (any power of two has one) or search=random-pivot",
+                          who, settings.block_size));
+}
+
 StepRotation random_steps(const RotationSettings& settings, RandomStream random) {
   const Index b = settings.block_size;
+  if (settings.search == "hadamards") return sign_hadamards(b, random.fork("signs"));
   const bool per_step = settings.fresh_q == "per-step";
+  const bool pivots = settings.search == "random-pivot";
   const auto base = std::make_shared<const Matrix>(base_rotation(b));
+  const auto pivot_stream = std::make_shared<RandomStream>(random.fork("pivots"));
   const auto stream = std::make_shared<RandomStream>(std::move(random));
   const auto current = std::make_shared<Matrix>();
   return [=](Index /*step*/) -> Matrix {
-    if (!per_step && current->size() > 0) return *current;
-    Matrix q = Matrix::Identity(b, b);
-    if (b > 1) q.bottomRightCorner(b - 1, b - 1) = random_orthogonal(b - 1, *stream);
-    current->resize(b, b);
-    multiply(*base, q, *current);
-    return *current;
+    if (per_step || current->size() == 0) {
+      Matrix q = Matrix::Identity(b, b);
+      if (b > 1) q.bottomRightCorner(b - 1, b - 1) = random_orthogonal(b - 1, *stream);
+      current->resize(b, b);
+      multiply(*base, q, *current);
+    }
+    if (!pivots) return *current;
+    Matrix exchanged = *current;
+    exchange(exchanged, pivot_stream->below(b));
+    return exchanged;
   };
 }
 
 RotationSearch search_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
                                const StepRotation& steps, const StopFlag* stop) {
-  const Index b = settings.block_size;
-  const bool by_row = settings.pivot == "row";
-  const bool peak_to_peak = settings.score == "peak-to-peak";
-  assert(x.rows() > 0 && x.cols() % b == 0);
-
-  Matrix rotated = x;
-  Matrix product = Matrix::Identity(b, b);
-  RotationSearch best;
-  best.rotation = product;
-  std::vector<Index> exchanges;
-  float least = std::numeric_limits<float>::infinity();
-  for (Index k = 0;; ++k) {
-    if (stop != nullptr) stop->check();
-    const Extremes extremes = find_extremes(rotated, b);
-    const float score = peak_to_peak ? extremes.max - extremes.min : extremes.absmax();
-    best.scores.push_back(score);
-    if (score < least) {
-      least = score;
-      best.rotation = product;
-      best.exchanges = exchanges;
-    }
-    if (k == settings.steps) return best;
-
-    const Index exchange = exchange_index(extremes, by_row);
-    exchanges.push_back(exchange);
-    Matrix step = steps(k);
-    assert(step.rows() == b && step.cols() == b);
-    if (const Index p = exchange % b; p != 0) {
-      step.row(0).swap(step.row(p));
-      step.col(0).swap(step.col(p));
-    }
-    rotate_blocks(rotated, step);
-    rotate_blocks(product, step);
-  }
+  RowScorer scorer(x, settings.block_size);
+  if (settings.search == "sample") return search_on_sample(scorer, settings, steps, stop);
+  return greedy(settings) ? search_greedily(scorer, settings, steps, stop)
+                          : search_blindly(scorer, settings, steps, stop);
 }
 
 SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
@@ -160,6 +232,7 @@ SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSe
                                        const StopFlag* stop) {
   const Index b = settings.block_size;
   check_block_size(x.cols(), b, "rotation search");
+  check_search(settings, "rotation search");
   SearchedRotation out;
   if (settings.share_rotation) {
     out.searches.push_back(search_rotation(x, settings, steps_of(0), stop));
@@ -190,20 +263,34 @@ std::function<StepRotation(Index block)> random_block_steps(const RotationSettin
 }
 
 std::string describe(const RotationSettings& settings) {
-  return fmt::format("block_size={}, steps={}, pivot={}, fresh_q={}, score={}, share_rotation={}",
-                     settings.block_size, settings.steps, settings.pivot, settings.fresh_q, settings.score,
-                     settings.share_rotation);
+  std::string out =
+      fmt::format("block_size={}, steps={}, pivot={}, fresh_q={}, score={}, share_rotation={}, search={}",
+                  settings.block_size, settings.steps, settings.pivot, settings.fresh_q, settings.score,
+                  settings.share_rotation, settings.search);
+  if (settings.search == "hadamards") out += fmt::format(", candidates={}", settings.candidates);
+  if (settings.search == "sample") out += fmt::format(", sample_rows={}", settings.sample_rows);
+  return out;
 }
 
 double search_work(const RotationSettings& settings, Index tokens, Index channels) {
   const auto b = static_cast<double>(settings.block_size);
   const auto steps = static_cast<double>(settings.steps);
   const double searches = settings.share_rotation ? 1.0 : static_cast<double>(channels) / b;
-  // A QR in double with its Q costs about 8/3 b³ multiply-adds, at a fraction of the product kernel's speed.
-  constexpr double kQr = 8.0;
+  const double rows = static_cast<double>(tokens) * static_cast<double>(channels) / b / searches;
+  // Integers of 8 bits do four multiply-adds in the time of one in float.
+  constexpr double kInteger = 0.25;
+  // The share of the rows that is looked at before a step is left: measured on Gaussian data.
+  constexpr double kUntilLeft = 0.15;
+  if (settings.search == "hadamards")
+    return searches * static_cast<double>(settings.candidates) * kUntilLeft * kInteger * rows * b * b;
+  // Reflections in double, with the normal numbers behind them.
+  constexpr double kDraw = 6.0;
   const double draws = settings.fresh_q == "per-step" ? steps : 1.0;
-  return steps * static_cast<double>(tokens) * static_cast<double>(channels) * b +
-         searches * draws * kQr * b * b * b;
+  const double matrices = steps * b * b * b + draws * kDraw * b * b * b;
+  double looked_at = rows;
+  if (settings.search == "sample") looked_at = std::min(rows, static_cast<double>(settings.sample_rows));
+  if (settings.search == "random-pivot") looked_at = kUntilLeft * rows;
+  return searches * (steps * looked_at * kInteger * b * b + matrices);
 }
 
 }  // namespace olab

@@ -31,6 +31,8 @@ std::string_view stage_name(Stage stage) {
       return "weight_transformed";
     case Stage::weight_quantized:
       return "weight_quantized";
+    case Stage::online:
+      return "online";
   }
   assert(false && "a stage without a name");
   return "";

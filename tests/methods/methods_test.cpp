@@ -205,7 +205,7 @@ TEST(Methods, AreRegistered) {
       r.methods.canonical("duquant", r),
       "duquant(smooth=true,alpha=0.6,rotation=true,permutation=zigzag,permutation_times=1,block_size=128,"
       "max_rotation_step=256,second_rotation=true,pivot=channel,fresh_q=per-step,score=absmax,"
-      "share_rotation=true)");
+      "share_rotation=true,search=exact,candidates=33,sample_rows=512)");
 }
 
 TEST(Rtn, ChangesNothing) {
@@ -252,7 +252,10 @@ TEST(HadamardMethod, IsFullOrInBlocksWithOrWithoutSigns) {
   EXPECT_EQ(error_of([&] { r.methods.make("hadamard(6)", r)->check(24, r); }),
             "hadamard: no Hadamard matrix of order 6 is available; block sizes of the 24 channels that have "
             "one: 2, 4, "
-            "8, 12, 24");
+            "8, 12, 24; odd_part=hartley takes any size");
+  const Matrix any = as_matrix(calibrate("hadamard(6,signs=false,odd_part=hartley)", layer, r), 24);
+  EXPECT_LT(orthogonality_error(any), 1e-6);
+  EXPECT_EQ(any.topRightCorner(6, 18).cwiseAbs().maxCoeff(), 0.0F);
   EXPECT_EQ(error_of([&] { r.methods.make("hadamard(0)", r); }),
             "hadamard.block_size: 0 is outside 2 to 65536 or 'full' or 'auto'");
 }
@@ -311,12 +314,13 @@ TEST(DuQuant, BuildsTheChainThatItsTogglesName) {
 
 TEST(DuQuant, EveryToggleOfTheSearchChangesTheResult) {
   const Registries r = test::method_registries();
-  const test::Layer layer = make_layer(6, 64, 4, 10);
+  const test::Layer layer = make_layer(6, 64, 4, 21);
   const std::string base = "duquant(block_size=16,max_rotation_step=12";
   const Matrix paper = as_matrix(calibrate(base + ")", layer, r), 64);
   for (const char* toggle :
        {",pivot=row", ",fresh_q=per-search", ",score=peak-to-peak", ",share_rotation=false", ",alpha=0.5",
-        ",permutation=random", ",permutation=absmax"})
+        ",permutation=random", ",permutation=absmax", ",search=random-pivot", ",search=hadamards",
+        ",search=sample,sample_rows=1"})
     EXPECT_NE(as_matrix(calibrate(base + toggle + ")", layer, r), 64), paper) << toggle;
 }
 

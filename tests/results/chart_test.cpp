@@ -149,6 +149,7 @@ TEST_F(Charts, SayWhichMetricsTheyNeed) {
   EXPECT_EQ(metrics("heatmap(value=output.nmse.token_mean)"), Texts{"nmse"});
   EXPECT_EQ(metrics("heatmap(value=seconds)"), Texts{});
   EXPECT_EQ(metrics("pareto"), Texts{"nmse"});
+  EXPECT_EQ(metrics("pareto(x=online.overhead)"), (Texts{"overhead", "nmse"}));
   EXPECT_EQ(metrics("pareto(x=output.sqnr)"), (Texts{"sqnr", "nmse"}));
   EXPECT_EQ(metrics("pareto(x=output.nmse.token_mean)"), Texts{"nmse"});
 }
