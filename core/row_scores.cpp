@@ -376,6 +376,39 @@ OLAB_INLINE float largest_square_sum(const float* values, Index stride, Index si
 
 constexpr Index kTile = 4;
 
+OLAB_INLINE void make_limits(const RowBounds& bounds, const float* rests, RowRange range, float norm,
+                             float residual, float step_r, FilterLimits& out) {
+  constexpr float kMost = 0x1.0p30F;
+  const Floats16 most = Floats16{} + kMost;
+  const float inverse_r = 1.0F / step_r;
+  for (Index i = 0; i < kCodeRows; i += kLanes) {
+    Floats16 error;
+    Floats16 length;
+    Floats16 inverse;
+    Floats16 rest;
+    load(bounds.error.data() + i, error);
+    load(bounds.length.data() + i, length);
+    load(bounds.inverse_step.data() + i, inverse);
+    load(rests + i, rest);
+    error = error * norm + length * residual;
+    inverse *= inverse_r;
+    // One more than the limits, because conversion cuts towards zero; NaN (an infinite error) becomes a limit
+    // that every row reaches.
+    Floats16 low = (range.low + error) * inverse + 1.0F;
+    Floats16 high = (range.high - error) * inverse - 1.0F;
+    low = low < most ? low : most;
+    low = low > -most ? low : -most;
+    high = high > -most ? high : -most;
+    high = high < most ? high : most;
+    rest = -rest * inverse;
+    const Ints16 lows = __builtin_convertvector(low, Ints16);
+    const Ints16 highs = __builtin_convertvector(high, Ints16);
+    store(out.low.data() + i, lows);
+    store(out.high.data() + i, highs);
+    store(out.rest.data() + i, rest);
+  }
+}
+
 std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Index& second) {
   std::uint64_t found = 0;
   const Index tiles = static_cast<Index>(m.rest.size());
@@ -398,10 +431,10 @@ std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Inde
       std::uint64_t mask = 0;
       for (Index i = 0; i < kCodeRows; ++i) {
         const auto& s = sums[i];
-        const std::int32_t reach = std::max(std::max({s[0], s[1], s[2], s[3]}) - rows.high[i],
-                                            rows.low[i] - std::min({s[0], s[1], s[2], s[3]}));
+        const std::int32_t reach = std::max(std::max({s[0], s[1], s[2], s[3]}) - rows.limits->high[static_cast<std::size_t>(i)],
+                                            rows.limits->low[static_cast<std::size_t>(i)] - std::min({s[0], s[1], s[2], s[3]}));
         const bool reached =
-            first ? static_cast<float>(reach) >= rows.rest[i] * m.rest[static_cast<std::size_t>(t)] : reach >= 0;
+            first ? static_cast<float>(reach) >= rows.limits->rest[static_cast<std::size_t>(i)] * m.rest[static_cast<std::size_t>(t)] : reach >= 0;
         mask |= static_cast<std::uint64_t>(reached) << static_cast<unsigned>(i);
       }
       return mask;
@@ -449,14 +482,14 @@ OLAB_TARGET_AVX2 inline __m256i reach_avx2(const __m256i (&acc)[kTile], const Fi
   const __m256i high = _mm256_max_epi32(_mm256_max_epi32(acc[0], acc[1]), _mm256_max_epi32(acc[2], acc[3]));
   const __m256i low = _mm256_min_epi32(_mm256_min_epi32(acc[0], acc[1]), _mm256_min_epi32(acc[2], acc[3]));
   return _mm256_max_epi32(
-      _mm256_sub_epi32(high, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.high + i))),
-      _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.low + i)), low));
+      _mm256_sub_epi32(high, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->high.data() + i))),
+      _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->low.data() + i)), low));
 }
 
 OLAB_TARGET_AVX2 inline std::uint64_t first_look_avx2(const __m256i (&acc)[kTile], const FilterRows& rows,
                                                       Index i, float rest_tile) {
   const __m256 reach = _mm256_cvtepi32_ps(reach_avx2(acc, rows, i));
-  const __m256 least = _mm256_mul_ps(_mm256_loadu_ps(rows.rest + i), _mm256_set1_ps(rest_tile));
+  const __m256 least = _mm256_mul_ps(_mm256_loadu_ps(rows.limits->rest.data() + i), _mm256_set1_ps(rest_tile));
   return static_cast<std::uint64_t>(_mm256_movemask_ps(_mm256_cmp_ps(reach, least, _CMP_GE_OQ)));
 }
 
@@ -615,13 +648,13 @@ OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMa
 
 OLAB_TARGET_AVX512 OLAB_INLINE __m512i reach_avx512(__m512i low, __m512i high, const FilterRows& rows,
                                                     Index i) {
-  return _mm512_max_epi32(_mm512_sub_epi32(high, _mm512_loadu_si512(rows.high + i)),
-                          _mm512_sub_epi32(_mm512_loadu_si512(rows.low + i), low));
+  return _mm512_max_epi32(_mm512_sub_epi32(high, _mm512_loadu_si512(rows.limits->high.data() + i)),
+                          _mm512_sub_epi32(_mm512_loadu_si512(rows.limits->low.data() + i), low));
 }
 
 OLAB_TARGET_AVX512 OLAB_INLINE std::uint64_t first_look_avx512(__m512i reach, const FilterRows& rows, Index i,
                                                                __m512 rest_tile) {
-  return _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(reach), _mm512_mul_ps(_mm512_loadu_ps(rows.rest + i), rest_tile),
+  return _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(reach), _mm512_mul_ps(_mm512_loadu_ps(rows.limits->rest.data() + i), rest_tile),
                             _CMP_GE_OQ);
 }
 
@@ -649,6 +682,8 @@ struct Kernels {
                 std::int32_t* first_offset, std::int32_t* second_offset, ChunkSums& sums);
   float (*largest)(const float* values, Index count);
   float (*square_sum)(const float* values, Index stride, Index size);
+  void (*limits)(const RowBounds& bounds, const float* rests, RowRange range, float norm, float residual,
+                 float step_r, FilterLimits& out);
   std::uint64_t (*filter)(const FilterRows& rows, const CodedMatrix& m, Index& second);
 };
 
@@ -674,10 +709,14 @@ struct Kernels {
   TARGET float largest_##NAME(const float* values, Index count) { return largest_entry(values, count); }     \
   TARGET float square_sum_##NAME(const float* values, Index stride, Index size) {                          \
     return largest_square_sum(values, stride, size);                                                       \
+  }                                                                                                        \
+  TARGET void limits_##NAME(const RowBounds& bounds, const float* rests, RowRange range, float norm,       \
+                            float residual, float step_r, FilterLimits& out) {                             \
+    make_limits(bounds, rests, range, norm, residual, step_r, out);                                        \
   }
 
 #define OLAB_KERNEL_TABLE(NAME, FILTER) \
-  { measure_##NAME, score_##NAME, product_##NAME, encode_##NAME, chunk_##NAME, largest_##NAME, square_sum_##NAME, FILTER }
+  { measure_##NAME, score_##NAME, product_##NAME, encode_##NAME, chunk_##NAME, largest_##NAME, square_sum_##NAME, limits_##NAME, FILTER }
 
 OLAB_FLOAT_KERNELS(portable, , Floats4, 2)
 #if OLAB_X86_KERNELS
@@ -779,6 +818,11 @@ void encode_matrix(const Matrix& padded, Index skip, CodedMatrix& out, CpuLevel 
   }
   out.norm = std::sqrt(norm);
   out.residual = std::sqrt(residual);
+}
+
+void set_limits(const RowBounds& bounds, const std::array<float, kCodeRows>& rest, RowRange range, float norm,
+                float residual, float step_r, FilterLimits& out, CpuLevel level) {
+  kernels(level).limits(bounds, rest.data(), range, norm, residual, step_r, out);
 }
 
 std::uint64_t filter_rows(const FilterRows& rows, const CodedMatrix& matrix, Index& second, CpuLevel level) {

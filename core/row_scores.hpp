@@ -99,13 +99,30 @@ struct CodedMatrix {
 /// Codes of pad_columns(R); `skip` in units. Reuses what `out` holds. Same bits at every level.
 void encode_matrix(const Matrix& padded, Index skip, CodedMatrix& out, CpuLevel level);
 
+/// Bounds of each row of a block.
+struct RowBounds {
+  std::array<float, kCodeRows> error;         ///< of what falls on ‖r‖; infinite: the row always counts
+  std::array<float, kCodeRows> length;        ///< of what falls on ‖g‖
+  std::array<float, kCodeRows> inverse_step;  ///< 1 / step; 0 where the step is 0
+};
+
 /// The limits of one block of rows, in units of their codes' products.
+struct alignas(64) FilterLimits {
+  std::array<std::int32_t, kCodeRows> low;   ///< a row counts where its least sum Σ a c is at most this …
+  std::array<std::int32_t, kCodeRows> high;  ///< … or its largest at least this; both within ±2^30
+  std::array<float, kCodeRows> rest;         ///< <= 0: −‖x_rest‖ for the matrix's skip, over step · step_R
+};
+
+/// Limits by which no row is lost whose entries reach down to `range.low` or up to `range.high`, if these are
+/// off by at most error · norm + length · residual, and by what some float operations here may round: eight
+/// units in the last place of limits and bounds. Same bits at every level.
+void set_limits(const RowBounds& bounds, const std::array<float, kCodeRows>& rest, RowRange range, float norm,
+                float residual, float step_r, FilterLimits& out, CpuLevel level);
+
 struct FilterRows {
-  const std::uint8_t* codes;  ///< 64-byte aligned
-  const std::uint8_t* next;   ///< codes of the block after this one, to be fetched; or `codes`
-  const std::int32_t* low;    ///< a row counts where its least sum Σ a c is at most this …
-  const std::int32_t* high;   ///< … or its largest at least this; both within ±2^30
-  const float* rest;          ///< <= 0: −‖x_rest‖ for the matrix's skip, over step · step_R
+  const std::uint8_t* codes;   ///< 64-byte aligned
+  const std::uint8_t* next;    ///< codes of the block after this one, to be fetched; or `codes`
+  const FilterLimits* limits;
 };
 
 /// Bit i is set where row i, in one tile of four columns, reaches low or high: where its reach, the larger of

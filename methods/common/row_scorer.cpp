@@ -240,7 +240,7 @@ void RowScorer::encode_until(Index count) {
   parallel_for(last - first, 1, [&](Index begin, Index end) {
     for (Index k = first + begin; k < first + end; ++k) {
       CodedRows& coded = coded_[static_cast<std::size_t>(k)];
-      Bounds& bounds = bounds_[static_cast<std::size_t>(k)];
+      RowBounds& bounds = bounds_[static_cast<std::size_t>(k)];
       coded.codes = codes_.data() + k * block_bytes;
       const Index size = std::min(kCodeRows, rows - k * kCodeRows);
       std::array<const float*, kCodeRows> pointers{};
@@ -285,32 +285,17 @@ void RowScorer::score_exactly(const Index* numbers, Index count, const Matrix& p
 void RowScorer::filter_block(Index block, Index end, const Matrix& padded, Part& part,
                              Running& running) const {
   const CodedRows& coded = coded_[static_cast<std::size_t>(block)];
-  const Bounds& bounds = bounds_[static_cast<std::size_t>(block)];
-  const RowRange limit = running.limits();
-  // A hair above the norms, which also stands for the rounding of the float operations here.
+  const RowBounds& bounds = bounds_[static_cast<std::size_t>(block)];
+  // A hair above the norms: what set_limits may round.
   const auto norm = static_cast<float>(std::max(matrix_.norm * (1.0 + 0x1.0p-18), double{FLT_MIN}));
   const auto residual =
       static_cast<float>(matrix_.residual * (1.0 + 0x1.0p-18) + matrix_.norm * 0x1.0p-20);
-  const float step = 1.0F / matrix_.step;
   const auto skip = static_cast<std::size_t>(matrix_.skip == 0 ? 0 : matrix_.skip / skip_unit(block_));
-  alignas(64) std::array<std::int32_t, kCodeRows> low;
-  alignas(64) std::array<std::int32_t, kCodeRows> high;
-  alignas(64) std::array<float, kCodeRows> rest;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(kCodeRows); ++i) {
-    const float error = bounds.error[i] * norm + bounds.length[i] * residual;
-    const float inverse = bounds.inverse_step[i] * step;
-    // One more than the limits, because conversion cuts towards zero.
-    constexpr float kMost = 0x1.0p30F;
-    const float lowest = (limit.low + error) * inverse + 1.0F;
-    const float highest = (limit.high - error) * inverse - 1.0F;
-    low[i] = static_cast<std::int32_t>(lowest < kMost ? (lowest > -kMost ? lowest : -kMost) : kMost);
-    high[i] = static_cast<std::int32_t>(highest > -kMost ? (highest < kMost ? highest : kMost) : -kMost);
-    rest[i] = -coded.rest[skip][i] * inverse;
-  }
-  const bool last = (block + 1) * kCodeRows >= encoded_;
-  std::uint64_t found = filter_rows({coded.codes, last ? coded.codes : coded_[static_cast<std::size_t>(block + 1)].codes,
-                                     low.data(), high.data(), rest.data()},
-                                    matrix_, part.second, level_);
+  FilterLimits limits;
+  set_limits(bounds, coded.rest[skip], running.limits(), norm, residual, matrix_.step, limits, level_);
+  const std::uint8_t* const next =
+      (block + 1) * kCodeRows < encoded_ ? coded_[static_cast<std::size_t>(block + 1)].codes : coded.codes;
+  std::uint64_t found = filter_rows({coded.codes, next, &limits}, matrix_, part.second, level_);
   const Index size = std::min(kCodeRows, end - block * kCodeRows);
   if (size < kCodeRows) found &= (std::uint64_t{1} << static_cast<unsigned>(size)) - 1;
   part.tiles += static_cast<Index>(matrix_.rest.size());

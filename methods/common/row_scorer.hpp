@@ -68,12 +68,6 @@ class RowScorer {
  private:
   struct Running;
   struct Part;
-  struct Bounds {
-    std::array<float, kCodeRows> error;   ///< ‖e‖ and all rounding; infinite where no bound holds
-    std::array<float, kCodeRows> length;  ///< at least ‖x‖ and ‖q‖
-    std::array<float, kCodeRows> inverse_step;  ///< 0 where the step is
-  };
-
   const float* row(Index number) const {
     return x_.data() + number / blocks_ * x_.outerStride() + number % blocks_ * block_;
   }
@@ -102,7 +96,7 @@ class RowScorer {
   Index encoded_ = 0;  ///< rows of order_ that have codes
   Eigen::Matrix<std::uint8_t, Eigen::Dynamic, 1> codes_;
   std::vector<CodedRows> coded_;
-  std::vector<Bounds> bounds_;
+  std::vector<RowBounds> bounds_;  ///< with all rounding
   Matrix padded_;                 ///< the matrix that is scored, where it needs padding
   double longest_column_ = 0;     ///< of it
   CodedMatrix matrix_;            ///< its codes

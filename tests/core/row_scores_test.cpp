@@ -209,9 +209,9 @@ std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index& se
         low[1] = std::min(low[1], sum);
       }
       const auto reach = [&](std::size_t part) {
-        return std::max(high[part] - rows.high[i], rows.low[i] - low[part]);
+        return std::max(high[part] - rows.limits->high[static_cast<std::size_t>(i)], rows.limits->low[static_cast<std::size_t>(i)] - low[part]);
       };
-      const float least = rows.rest[i] * coded.matrix.rest[static_cast<std::size_t>(t)];
+      const float least = rows.limits->rest[static_cast<std::size_t>(i)] * coded.matrix.rest[static_cast<std::size_t>(t)];
       const bool early = coded.matrix.skip == 0 || static_cast<float>(reach(0)) >= least;
       first |= static_cast<std::uint64_t>(early) << static_cast<unsigned>(i);
       if (early && reach(1) >= 0) found |= std::uint64_t{1} << static_cast<unsigned>(i);
@@ -233,16 +233,14 @@ TEST_P(RowScores, FilterIsThePlainOne) {
     const double limit = 2 + 2 * random.uniform();
     const std::size_t skip =
         coded.matrix.skip == 0 ? 0 : static_cast<std::size_t>(coded.matrix.skip / skip_unit(size));
-    std::array<std::int32_t, kCodeRows> low;
-    std::array<std::int32_t, kCodeRows> high;
-    std::array<float, kCodeRows> rest;
+    FilterLimits limits;
     for (std::size_t i = 0; i < kCodeRows; ++i) {
       const float scale = coded.block.step[i] * coded.matrix.step;
-      low[i] = static_cast<std::int32_t>((-limit - random.uniform()) / scale);
-      high[i] = static_cast<std::int32_t>(limit / scale);
-      rest[i] = -coded.block.rest[skip][i] / scale;
+      limits.low[i] = static_cast<std::int32_t>((-limit - random.uniform()) / scale);
+      limits.high[i] = static_cast<std::int32_t>(limit / scale);
+      limits.rest[i] = -coded.block.rest[skip][i] / scale;
     }
-    const FilterRows rows{coded.codes.data(), coded.codes.data(), low.data(), high.data(), rest.data()};
+    const FilterRows rows{coded.codes.data(), coded.codes.data(), &limits};
     Index second = 0;
     Index plain_second = 0;
     const std::uint64_t got = filter_rows(rows, coded.matrix, second, GetParam());
@@ -262,20 +260,58 @@ TEST_P(RowScores, LargestCodesNeitherSaturateNorOverflow) {
   Matrix r = Matrix::Constant(size, size, 1.0F);
   r.col(1).setConstant(-1.0F);
   const Coded coded(x, r, 0, GetParam());
-  std::array<std::int32_t, kCodeRows> low;
-  std::array<std::int32_t, kCodeRows> high;
-  std::array<float, kCodeRows> rest{};
+  FilterLimits limits{};
   constexpr std::int32_t kSum = 63 * 127 * 512;
-  const FilterRows rows{coded.codes.data(), coded.codes.data(), low.data(), high.data(), rest.data()};
+  const FilterRows rows{coded.codes.data(), coded.codes.data(), &limits};
   for (const bool reached : {true, false}) {
     const std::uint64_t want = reached ? ~std::uint64_t{0} : 0;
     Index second = 0;
-    low.fill(reached ? -kSum : -kSum - 1);
-    high.fill(kSum + 1);
+    limits.low.fill(reached ? -kSum : -kSum - 1);
+    limits.high.fill(kSum + 1);
     EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), want);
-    low.fill(-kSum - 1);
-    high.fill(reached ? kSum : kSum + 1);
+    limits.low.fill(-kSum - 1);
+    limits.high.fill(reached ? kSum : kSum + 1);
     EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), want);
+  }
+}
+
+TEST_P(RowScores, LimitsLoseNoRow) {
+  RandomStream random(77);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (int round = 0; round < 50; ++round) {
+    RowBounds bounds;
+    std::array<float, kCodeRows> rest;
+    for (std::size_t i = 0; i < kCodeRows; ++i) {
+      bounds.error[i] = static_cast<float>(i % 16 == 3 ? infinity : random.uniform());
+      bounds.length[i] = static_cast<float>(10 * random.uniform());
+      bounds.inverse_step[i] = static_cast<float>(i % 16 == 5 ? 0 : std::pow(10.0, 6 * random.uniform() - 3));
+      rest[i] = static_cast<float>(random.uniform());
+    }
+    const RowRange range{static_cast<float>(-20 * random.uniform()), static_cast<float>(20 * random.normal())};
+    FilterLimits got;
+    set_limits(bounds, rest, range, 1.01F, 0.02F, 0.003F, got, GetParam());
+    FilterLimits plain;
+    set_limits(bounds, rest, range, 1.01F, 0.02F, 0.003F, plain, CpuLevel::portable);
+    EXPECT_EQ(got.low, plain.low);
+    EXPECT_EQ(got.high, plain.high);
+    EXPECT_EQ(got.rest, plain.rest);
+    for (std::size_t i = 0; i < kCodeRows; ++i) {
+      if (i % 16 == 3) {
+        EXPECT_EQ(got.low[i], 1 << 30);
+        EXPECT_EQ(got.high[i], -(1 << 30));
+        continue;
+      }
+      const double error = static_cast<double>(bounds.error[i]) * 1.01 + static_cast<double>(bounds.length[i]) * 0.02;
+      const double unit = static_cast<double>(bounds.inverse_step[i]) / 0.003;
+      const double high = (static_cast<double>(range.high) - error) * unit;
+      const double low = (static_cast<double>(range.low) + error) * unit;
+      const double slack = 2.5 + 1e-6 * (std::abs(high) + std::abs(low) + error * unit);
+      EXPECT_NEAR(got.high[i], high - 1, slack);
+      EXPECT_NEAR(got.low[i], low + 1, slack);
+      EXPECT_LE(got.high[i], high + 1e-6 * (std::abs(high) + error * unit));
+      EXPECT_GE(got.low[i], low - 1e-6 * (std::abs(low) + error * unit));
+      EXPECT_NEAR(static_cast<double>(got.rest[i]), -static_cast<double>(rest[i]) * unit, 1e-6 * unit);
+    }
   }
 }
 
