@@ -30,7 +30,8 @@ double seconds_of(const Body& body) {
 Spread spread_of(std::vector<double> values) {
   std::ranges::sort(values);
   const std::size_t n = values.size();
-  return {n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values.front(), values.back()};
+  return {n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values.front(),
+          values.back()};
 }
 
 }  // namespace
