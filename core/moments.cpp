@@ -237,15 +237,16 @@ OLAB_TARGET_AVX2 PairSums pair_sums_avx2(const float* x, const float* r, Index n
   return totals(s);
 }
 
-OLAB_TARGET_AVX2 void magnitudes_avx2(const float* x, Index stride, Index rows, Index n, float* absmax,
-                                      double* sum) {
+template <bool kFull>
+OLAB_TARGET_AVX2 void magnitudes_tile_avx2(const float* x, Index stride, Index rows, Index n, float* absmax,
+                                           double* sum) {
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   Index j = 0;
   for (; j + 8 <= n; j += 8) {
     __m256 largest = _mm256_loadu_ps(absmax + j);
     __m256d a = _mm256_loadu_pd(sum + j);
     __m256d b = _mm256_loadu_pd(sum + j + 4);
-    for (Index r = 0; r < rows; ++r) {
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r) {
       const __m256 v = _mm256_and_ps(_mm256_loadu_ps(x + r * stride + j), magnitude);
       largest = _mm256_max_ps(v, largest);
       a = _mm256_add_pd(a, _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
@@ -258,8 +259,9 @@ OLAB_TARGET_AVX2 void magnitudes_avx2(const float* x, Index stride, Index rows, 
   magnitudes_rest(x, stride, rows, j, n, absmax, sum);
 }
 
-OLAB_TARGET_AVX2 void powers_avx2(const float* x, Index stride, Index rows, Index n, const double* centre,
-                                  double* sums) {
+template <bool kFull>
+OLAB_TARGET_AVX2 void powers_tile_avx2(const float* x, Index stride, Index rows, Index n,
+                                       const double* centre, double* sums) {
   Index j = 0;
   for (; j + 4 <= n; j += 4) {
     const __m256d c = _mm256_loadu_pd(centre + j);
@@ -267,7 +269,7 @@ OLAB_TARGET_AVX2 void powers_avx2(const float* x, Index stride, Index rows, Inde
     __m256d s2 = _mm256_loadu_pd(sums + n + j);
     __m256d s3 = _mm256_loadu_pd(sums + 2 * n + j);
     __m256d s4 = _mm256_loadu_pd(sums + 3 * n + j);
-    for (Index r = 0; r < rows; ++r) {
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r) {
       const __m256d d = _mm256_sub_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + r * stride + j)), c);
       const __m256d d2 = _mm256_mul_pd(d, d);
       s1 = _mm256_add_pd(s1, d);
@@ -281,6 +283,16 @@ OLAB_TARGET_AVX2 void powers_avx2(const float* x, Index stride, Index rows, Inde
     _mm256_storeu_pd(sums + 3 * n + j, s4);
   }
   powers_rest(x, stride, rows, j, n, centre, sums);
+}
+
+// Full tiles have a constant number of rows, which the compiler unrolls.
+void magnitudes_avx2(const float* x, Index stride, Index rows, Index n, float* absmax, double* sum) {
+  rows == kTileRows ? magnitudes_tile_avx2<true>(x, stride, rows, n, absmax, sum)
+                    : magnitudes_tile_avx2<false>(x, stride, rows, n, absmax, sum);
+}
+void powers_avx2(const float* x, Index stride, Index rows, Index n, const double* centre, double* sums) {
+  rows == kTileRows ? powers_tile_avx2<true>(x, stride, rows, n, centre, sums)
+                    : powers_tile_avx2<false>(x, stride, rows, n, centre, sums);
 }
 
 constexpr Kernels kAvx2{power_sums_avx2, pair_sums_avx2, magnitudes_avx2, powers_avx2};
@@ -387,14 +399,15 @@ OLAB_TARGET_AVX512 PairSums pair_sums_avx512(const float* x, const float* r, Ind
   return {total5(error), total5(signal), total5(estimate), total5(product), _mm512_reduce_max_pd(worst)};
 }
 
-OLAB_TARGET_AVX512 void magnitudes_avx512(const float* x, Index stride, Index rows, Index n, float* absmax,
-                                          double* sum) {
+template <bool kFull>
+OLAB_TARGET_AVX512 void magnitudes_tile_avx512(const float* x, Index stride, Index rows, Index n,
+                                               float* absmax, double* sum) {
   Index j = 0;
   for (; j + 16 <= n; j += 16) {
     __m512 largest = _mm512_loadu_ps(absmax + j);
     __m512d a = _mm512_loadu_pd(sum + j);
     __m512d b = _mm512_loadu_pd(sum + j + 8);
-    for (Index r = 0; r < rows; ++r) {
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r) {
       const __m512 v = _mm512_abs_ps(_mm512_loadu_ps(x + r * stride + j));
       largest = _mm512_max_ps(v, largest);
       a = _mm512_add_pd(a, _mm512_cvtps_pd(_mm512_castps512_ps256(v)));
@@ -407,8 +420,9 @@ OLAB_TARGET_AVX512 void magnitudes_avx512(const float* x, Index stride, Index ro
   magnitudes_rest(x, stride, rows, j, n, absmax, sum);
 }
 
-OLAB_TARGET_AVX512 void powers_avx512(const float* x, Index stride, Index rows, Index n, const double* centre,
-                                      double* sums) {
+template <bool kFull>
+OLAB_TARGET_AVX512 void powers_tile_avx512(const float* x, Index stride, Index rows, Index n,
+                                           const double* centre, double* sums) {
   Index j = 0;
   for (; j + 8 <= n; j += 8) {
     const __m512d c = _mm512_loadu_pd(centre + j);
@@ -416,7 +430,7 @@ OLAB_TARGET_AVX512 void powers_avx512(const float* x, Index stride, Index rows, 
     __m512d s2 = _mm512_loadu_pd(sums + n + j);
     __m512d s3 = _mm512_loadu_pd(sums + 2 * n + j);
     __m512d s4 = _mm512_loadu_pd(sums + 3 * n + j);
-    for (Index r = 0; r < rows; ++r) {
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r) {
       const __m512d d = _mm512_sub_pd(_mm512_cvtps_pd(_mm256_loadu_ps(x + r * stride + j)), c);
       const __m512d d2 = _mm512_mul_pd(d, d);
       s1 = _mm512_add_pd(s1, d);
@@ -430,6 +444,16 @@ OLAB_TARGET_AVX512 void powers_avx512(const float* x, Index stride, Index rows, 
     _mm512_storeu_pd(sums + 3 * n + j, s4);
   }
   powers_rest(x, stride, rows, j, n, centre, sums);
+}
+
+// Full tiles have a constant number of rows, which the compiler unrolls.
+void magnitudes_avx512(const float* x, Index stride, Index rows, Index n, float* absmax, double* sum) {
+  rows == kTileRows ? magnitudes_tile_avx512<true>(x, stride, rows, n, absmax, sum)
+                    : magnitudes_tile_avx512<false>(x, stride, rows, n, absmax, sum);
+}
+void powers_avx512(const float* x, Index stride, Index rows, Index n, const double* centre, double* sums) {
+  rows == kTileRows ? powers_tile_avx512<true>(x, stride, rows, n, centre, sums)
+                    : powers_tile_avx512<false>(x, stride, rows, n, centre, sums);
 }
 
 constexpr Kernels kAvx512{power_sums_avx512, pair_sums_avx512, magnitudes_avx512, powers_avx512};

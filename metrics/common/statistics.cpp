@@ -52,9 +52,8 @@ std::uint32_t magnitude_bits(float v) {
   return std::bit_cast<std::uint32_t>(v) & 0x7fffffffU;
 }
 
-// The bits of the magnitude at a place of a matrix read row by row.
-std::uint32_t bits_at(const ConstMatrixRef& x, Index place) {
-  return magnitude_bits(row_at(x, place / x.cols())[place % x.cols()]);
+float magnitude_at(const ConstMatrixRef& x, Index place) {
+  return std::abs(row_at(x, place / x.cols())[place % x.cols()]);
 }
 
 void add(PowerSums& sum, const PowerSums& row) {
@@ -125,35 +124,53 @@ class KurtosisMean {
   Index count_ = 0;
 };
 
-/// The magnitudes of rank `lower` and `upper` = lower or lower + 1 (from 0), between which the median lies.
-struct Middle {
-  std::uint32_t lower = 0;
-  std::uint32_t upper = 0;
+/// The magnitudes of two ranks, counted from 0.
+struct RankPair {
+  float first = 0;
+  float last = 0;
 };
 
 enum class Search { found, has_nan, missed };
 
-/// Looks at the matrix once, from two magnitudes between which a sample says that the middle lies: whatever
-/// lies between them is kept and sorted. Misses where the sample was wrong or too much lies there.
-Search search_bracket(const ConstMatrixRef& x, Middle& middle, CpuLevel level) {
+/// Ranks `first` and `last`, which is first or first + 1, of a few values.
+Search select_few(const ConstMatrixRef& x, Index first, Index last, RankPair& out) {
+  std::vector<float> v;
+  v.reserve(static_cast<std::size_t>(x.size()));
+  for (Index t = 0; t < x.rows(); ++t)
+    for (Index j = 0; j < x.cols(); ++j) v.push_back(std::abs(x(t, j)));
+  if (std::any_of(v.begin(), v.end(), [](float a) { return std::isnan(a); })) return Search::has_nan;
+  std::nth_element(v.begin(), v.begin() + first, v.end());
+  out.first = v[static_cast<std::size_t>(first)];
+  out.last = first == last ? out.first : *std::min_element(v.begin() + last, v.end());
+  return Search::found;
+}
+
+/// A sample says between which two magnitudes the ranks lie; one look at the matrix counts what is below and
+/// keeps what is between, and the ranks are sought in that. Misses where the sample was wrong or too much is
+/// between.
+Search select(const ConstMatrixRef& x, Index first, Index last, RankPair& out, CpuLevel level) {
   constexpr Index kSample = 16384;
   constexpr double kMargin = 0.0175;  // of the ranks: 4.5 standard deviations of a sample's median
-  constexpr Index kLeast = 4 * kSample;
   constexpr Index kRoom = 4096;
   const Index n = x.size();
-  if (n < kLeast) return Search::missed;
-  std::vector<std::uint32_t> sample(kSample);
+  if (n < 4 * kSample) return select_few(x, first, last, out);
+  std::vector<float> sample(kSample);
   for (Index i = 0; i < kSample; ++i)
-    sample[static_cast<std::size_t>(i)] = bits_at(x, sample_place(i, kSample, n));
-  const auto rank = [&](double share) { return sample.begin() + static_cast<Index>(share * kSample); };
-  std::nth_element(sample.begin(), rank(0.5 - kMargin), sample.end());
-  std::nth_element(rank(0.5 - kMargin), rank(0.5 + kMargin), sample.end());
-  const std::uint32_t low = *rank(0.5 - kMargin);
-  const std::uint32_t high = *rank(0.5 + kMargin);
+    sample[static_cast<std::size_t>(i)] = magnitude_at(x, sample_place(i, kSample, n));
+  // A NaN has no place in an order; the look at the matrix below will find it.
+  for (float& v : sample) v = std::isnan(v) ? 0 : v;
+  const double share = static_cast<double>(first) / static_cast<double>(n);
+  const auto rank = [&](double s) {
+    return sample.begin() + static_cast<Index>(std::clamp(s, 0.0, 1.0) * static_cast<double>(kSample - 1));
+  };
+  std::nth_element(sample.begin(), rank(share + kMargin), sample.end());
+  const float high = *rank(share + kMargin);
+  std::nth_element(sample.begin(), rank(share - kMargin), rank(share + kMargin));
+  const float low = *rank(share - kMargin);
 
   // Twice what a sample of this size lets expect.
   const Index capacity = n / 16 + kRoom;
-  const auto inside = std::make_unique_for_overwrite<std::uint32_t[]>(static_cast<std::size_t>(capacity));
+  const auto inside = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(capacity));
   MagnitudeCounts all;
   for (Index t = 0; t < x.rows(); ++t) {
     const MagnitudeCounts row = count_magnitudes(row_at(x, t), x.cols(), low, high, inside.get() + all.inside,
@@ -161,26 +178,21 @@ Search search_bracket(const ConstMatrixRef& x, Middle& middle, CpuLevel level) {
     all.below += row.below;
     all.low += row.low;
     all.inside += row.inside;
-    all.largest = std::max(all.largest, row.largest);
-    if (all.largest > kInfinityBits) return Search::has_nan;
+    if (row.has_nan) return Search::has_nan;
     if (capacity - all.inside < kRoom) return Search::missed;
   }
-  std::uint32_t* const end = inside.get() + all.inside;
-  const auto value_at = [&](Index place, std::uint32_t& value) {
-    if (place < all.below) return false;
-    place -= all.below;
-    if (place < all.low) {
-      value = low;
-      return true;
-    }
-    place -= all.low;
-    if (place >= all.inside) return false;
-    std::nth_element(inside.get(), inside.get() + place, end);
-    value = inside[static_cast<std::size_t>(place)];
-    return true;
-  };
-  return value_at((n - 1) / 2, middle.lower) && value_at(n / 2, middle.upper) ? Search::found
-                                                                              : Search::missed;
+  const Index below = all.below;
+  const Index upto = all.below + all.low;
+  if (first < below || last >= upto + all.inside) return Search::missed;
+  if (last < upto) {
+    out = {low, low};
+    return Search::found;
+  }
+  const Eigen::Map<const Matrix> rest(inside.get(), 1, all.inside);
+  if (first >= upto) return select(rest, first - upto, last - upto, out, level);
+  const Search found = select(rest, 0, 0, out, level);
+  out = {low, out.first};
+  return found;
 }
 
 /// Selection by counting: first the upper half of the bits, then the lower half within the one bucket that
@@ -289,8 +301,8 @@ void add_errors(ErrorSums& out, const ConstMatrixRef& x, const ConstMatrixRef& r
 
 double median_of_abs(const ConstMatrixRef& x, CpuLevel level) {
   if (x.size() == 0) return kNaN;
-  Middle middle;
-  switch (search_bracket(x, middle, level)) {
+  RankPair middle;
+  switch (select(x, (x.size() - 1) / 2, x.size() / 2, middle, level)) {
     case Search::has_nan:
       return kNaN;
     case Search::missed:
@@ -298,7 +310,7 @@ double median_of_abs(const ConstMatrixRef& x, CpuLevel level) {
     case Search::found:
       break;
   }
-  return mean_of(std::bit_cast<float>(middle.lower), std::bit_cast<float>(middle.upper));
+  return mean_of(middle.first, middle.last);
 }
 
 std::vector<double> channel_abs_mean(const ConstMatrixRef& x, CpuLevel level) {
