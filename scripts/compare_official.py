@@ -10,6 +10,8 @@ peak-to-peak, shared), each on one thread in a process of its own, in turn: rele
 
 - released: CPU time of UniformAffineQuantizer.online_duquant_cali in PyTorch, with OPENBLAS_CORETYPE set to what this
   CPU has (Debian's OpenBLAS takes kernels for SSE3 on CPUs that it does not know, which makes it 2.5 times slower).
+  Twice: as it starts by itself, and with glibc told to keep freed memory (MALLOC_MMAP_MAX_=0). Every product makes a
+  new matrix, and where the first touch of a page is dear, as on some virtual machines, that is most of its time.
 - olab: CPU time of the same calibration with the random matrices that the released code drew, by a small plug-in
   (scripts/compare_official_steps.cpp) that is compiled against the build that --olab comes from; and the wall time
   (time.calibrate_s) of the method `duquant` as it is shipped, with random matrices of its own.
@@ -51,6 +53,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN_SOURCE = Path(__file__).resolve().parent / "compare_official_steps.cpp"
 FAMILIES = ("both", "massive", "normal", "heavy", "gaussian", "constant")
+MODES = {  # of the released code: what is added to its environment
+    "as started": {},
+    "memory kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)},
+}
 EVALUATION_TOKENS = 16  # a study wants some; they come after the calibration tokens and are not timed
 TIE = 1e-5  # relative: rounding of x R over a block
 SEARCH = "pivot: row, fresh_q: per-search, score: peak-to-peak, share_rotation: true"
@@ -277,6 +283,7 @@ class Worker:
     """The process of the released code."""
 
     def __init__(self, checkout, block, folder, environment):
+        folder.mkdir()
         self.log = folder / "released.log"
         command = [sys.executable, str(Path(__file__).resolve()), "--worker", str(checkout), str(block)]
         with open(self.log, "w") as log:
@@ -417,8 +424,8 @@ def difference(released, olab):
     return True, None
 
 
-def compare(name, x, released, olab, args, note):
-    """All measurements of one tensor: a row of the report."""
+def compare(name, x, workers, olab, args, note):
+    """All measurements of one tensor: a row of the report. `workers`: mode -> Worker."""
     import numpy as np
 
     tokens = len(x)
@@ -430,18 +437,20 @@ def compare(name, x, released, olab, args, note):
     folder, path = str(olab.folder), str(source)
     timed_steps = args.released_steps or args.steps
     row = {"name": name, "tokens": tokens, "channels": x.shape[1], "released_steps": timed_steps,
-           "released_cpu_s": [], "released_wall_s": [], "released_parts_s": [], "released_base_cpu_s": [],
+           "released": {mode: {"cpu_s": [], "wall_s": [], "parts_s": [], "base_cpu_s": []} for mode in workers},
            "olab_cpu_s": [], "olab_wall_s": [], "same": None, "difference": None}
-    # Once without a clock: pages, thread pools and files are warm then.
-    released.calibrate(x=path, steps=1, seed=args.seed, folder=None)
+    for worker in workers.values():  # once without a clock: pages, thread pools and files are warm then
+        worker.calibrate(x=path, steps=1, seed=args.seed, folder=None)
     for repeat in range(args.repeats):
-        theirs = released.calibrate(x=path, steps=timed_steps, seed=args.seed + repeat, folder=folder)
-        row["released_cpu_s"].append(theirs["cpu_s"])
-        row["released_wall_s"].append(theirs["wall_s"])
-        row["released_parts_s"].append(theirs["parts"])
-        if timed_steps != args.steps:
-            base = released.calibrate(x=path, steps=0, seed=args.seed + repeat, folder=None)
-            row["released_base_cpu_s"].append(base["cpu_s"])
+        for mode, worker in workers.items():
+            theirs = worker.calibrate(x=path, steps=timed_steps, seed=args.seed + repeat, folder=folder)
+            times = row["released"][mode]
+            times["cpu_s"].append(theirs["cpu_s"])
+            times["wall_s"].append(theirs["wall_s"])
+            times["parts_s"].append(theirs["parts"])
+            if timed_steps != args.steps:
+                base = worker.calibrate(x=path, steps=0, seed=args.seed + repeat, folder=None)
+                times["base_cpu_s"].append(base["cpu_s"])
         row["olab_wall_s"].append(olab.shipped(args.block_size, args.steps, tokens))
         if olab.plugin:
             ours = olab.with_given_steps(args.block_size, args.steps, tokens)
@@ -451,16 +460,17 @@ def compare(name, x, released, olab, args, note):
             same, where = difference(theirs, ours)
             if row["same"] is None or (row["same"] and (not same or where)):
                 row["same"], row["difference"] = same, where
-        note(f"{name}: {repeat + 1}/{args.repeats}: released {theirs['cpu_s']:.3g} s with {timed_steps} steps, olab "
+        clocks = ", ".join(f"{times['cpu_s'][-1]:.3g} s ({mode})" for mode, times in row["released"].items())
+        note(f"{name}: {repeat + 1}/{args.repeats}: released {clocks} with {timed_steps} steps, olab "
              f"{(row['olab_cpu_s'] or row['olab_wall_s'])[-1]:.3g} s with {args.steps}")
     source.unlink()
-    measured = statistics.median(row["released_cpu_s"])
-    row["released_s"] = measured
-    if timed_steps != args.steps:
-        base = statistics.median(row["released_base_cpu_s"])
-        row["released_s"] = base + (measured - base) * args.steps / timed_steps
     row["olab_s"] = statistics.median(row["olab_cpu_s"] or row["olab_wall_s"])
-    row["ratio"] = row["released_s"] / row["olab_s"]
+    for times in row["released"].values():
+        times["s"] = measured = statistics.median(times["cpu_s"])
+        if timed_steps != args.steps:
+            base = statistics.median(times["base_cpu_s"])
+            times["s"] = base + (measured - base) * args.steps / timed_steps
+        times["ratio"] = times["s"] / row["olab_s"]
     return row
 
 
@@ -474,7 +484,8 @@ def markdown(report):
         f"{facts['cpu']}; one thread each; block size {settings['block_size']}, {settings['steps']} steps a rotation; "
         f"medians of {settings['repeats']}, the two taking turns.",
         "",
-        f"- Released: CPU time, PyTorch {facts['torch']} on {kernels}, OPENBLAS_CORETYPE={facts['core_type']}."
+        f"- Released: CPU time, PyTorch {facts['torch']} on {kernels}, OPENBLAS_CORETYPE={facts['core_type']}; "
+        "as it starts by itself, and with glibc told to keep freed memory, which spares first touches of pages."
         + (f" **Measured with {settings['released_steps']} steps and with none, and scaled to {settings['steps']}.**"
            if scaled else ""),
         ("- olab: CPU time of the calibration with the released code's random matrices; wall: `time.calibrate_s` of "
@@ -486,14 +497,16 @@ def markdown(report):
         "second rotation is not compared.",
     ]
     lines += [f"- **Warning: {text}.**" for text in report["warnings"]]
-    lines += ["", "| family | tensor | released s | olab s | olab wall s | ratio | same exchanges |",
-              "|---|---|---|---|---|---|---|"]
+    lines += ["", "| family | tensor | released s | released s, memory kept | olab s | olab wall s | ratio | "
+              "ratio, memory kept | same exchanges |", "|---|---|---|---|---|---|---|---|---|"]
     for row in report["rows"]:
         same = {None: "not compared", True: "yes", False: "no"}[row["same"]]
         if row["difference"]:
             same += f": {row['difference']}"
-        lines.append(f"| {row['name']} | {row['tokens']} x {row['channels']} | {row['released_s']:.3g} | "
-                     f"{row['olab_s']:.3g} | {statistics.median(row['olab_wall_s']):.3g} | {row['ratio']:.0f} | {same} |")
+        plain, kept = (row["released"][mode] for mode in MODES)
+        lines.append(f"| {row['name']} | {row['tokens']} x {row['channels']} | {plain['s']:.3g} | {kept['s']:.3g} | "
+                     f"{row['olab_s']:.3g} | {statistics.median(row['olab_wall_s']):.3g} | {plain['ratio']:.0f} | "
+                     f"{kept['ratio']:.0f} | {same} |")
     return "\n".join(lines) + "\n"
 
 
@@ -583,9 +596,11 @@ def _run(args, note):
         plugin, plugin_missing = build_plugin(args.olab.resolve(), folder)
         if plugin_missing:
             note(f"exchanges are not compared: {plugin_missing}")
-        released = Worker(args.checkout.resolve(), args.block_size, folder, environment)
-        stack.callback(released.close)
-        facts = released.facts
+        workers = {}
+        for mode, more in MODES.items():
+            workers[mode] = Worker(args.checkout.resolve(), args.block_size, folder / mode, {**environment, **more})
+            stack.callback(workers[mode].close)
+        facts = next(iter(workers.values())).facts
         if facts["blas"] != "OpenBLAS":
             warnings.append(f"this PyTorch multiplies with {facts['blas']}, not with OpenBLAS, and OPENBLAS_CORETYPE has "
                             "no effect: its times may be far from those of a good build; on Debian apt-get install "
@@ -596,7 +611,7 @@ def _run(args, note):
             note(f"WARNING: {text}")
         olab = Olab(args.olab.resolve(), plugin, folder, environment)
         for tensor, load in tensors:
-            rows.append(compare(tensor, load(), released, olab, args, note))
+            rows.append(compare(tensor, load(), workers, olab, args, note))
     report = {
         "machine": {"cpu": _cpu_name(), "core_type": core or "unset", "python": platform.python_version(), **facts},
         "settings": {key: getattr(args, key) for key in
