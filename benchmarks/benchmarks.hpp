@@ -9,6 +9,7 @@ namespace olab {
 
 void register_kernel_benchmarks();
 void register_method_benchmarks();
+void register_search_benchmarks();
 void register_study_benchmarks();
 
 /// tokens × channels with six channels twenty times larger than the others.

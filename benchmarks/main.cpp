@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   olab::register_kernel_benchmarks();
   olab::register_method_benchmarks();
+  olab::register_search_benchmarks();
   olab::register_study_benchmarks();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
