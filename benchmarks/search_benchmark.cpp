@@ -1,17 +1,14 @@
 // DuQuant's search of a rotation, family of data by family, against the plain search with OpenBLAS: whole
 // products and a look at all of them, as the released code does it.
 //
-// OpenBLAS that does not know the CPU takes kernels of another age, up to five times slower, and a ratio to
-// those says nothing: set OPENBLAS_CORETYPE (SKYLAKEX where there is AVX-512, HASWELL where there is AVX2). The
-// label of each plain line says what was used.
+// The label of each plain line says which kernels OpenBLAS took (openblas.hpp) and how far both searches went
+// the same way.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,16 +17,7 @@
 #include "core/parallel.hpp"
 #include "core/registries.hpp"
 #include "methods/common/rotate_permute.hpp"
-
-#if OLAB_HAVE_OPENBLAS
-extern "C" {
-void sgemm_(const char* transa, const char* transb, const int* m, const int* n, const int* k, const float* alpha,
-            const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c,
-            const int* ldc);
-char* openblas_get_corename();
-void openblas_set_num_threads(int threads);
-}
-#endif
+#include "openblas.hpp"
 
 namespace olab {
 namespace {
@@ -82,22 +70,9 @@ RotationSettings released_settings() {
   return s;
 }
 
-#if OLAB_HAVE_OPENBLAS
-/// y = a b, row-major, one thread.
-void blas_multiply(const Matrix& a, const Matrix& b, Matrix& y) {
-  // A row-major matrix is the transpose of a column-major one: yᵀ = bᵀ aᵀ.
-  const auto m = static_cast<int>(b.cols());
-  const auto n = static_cast<int>(a.rows());
-  const auto k = static_cast<int>(a.cols());
-  const float one = 1;
-  const float zero = 0;
-  sgemm_("N", "N", &m, &n, &k, &one, b.data(), &m, a.data(), &k, &zero, y.data(), &m);
-}
-
 /// The plain search: x times the step's matrix, the position of the largest and of the smallest value, again.
 /// Every pass is done as well as a compiler does it; nothing is left out.
 RotationSearch plain_search(const Matrix& x, const RotationSettings& s, const StepRotation& steps) {
-  openblas_set_num_threads(1);
   const Index b = s.block_size;
   Matrix rows = x.reshaped<Eigen::RowMajor>(x.size() / b, b);
   Matrix rotated(rows.rows(), b);
@@ -138,9 +113,9 @@ RotationSearch plain_search(const Matrix& x, const RotationSettings& s, const St
     const Index p = exchanges.back() % b;
     step.row(0).swap(step.row(p));
     step.col(0).swap(step.col(p));
-    blas_multiply(rows, step, rotated);
+    openblas_product(rows, step, false, rotated);
     rows.swap(rotated);
-    blas_multiply(product, step, next);
+    openblas_product(product, step, false, next);
     product.swap(next);
   }
 }
@@ -157,6 +132,10 @@ std::string compare(const RotationSearch& ours, const RotationSearch& plain) {
 }
 
 void plain(benchmark::State& state, const std::string& family) {
+  if (openblas().sgemm == nullptr) {
+    state.SkipWithError("libopenblas.so.0 is not installed (Debian: libopenblas0-pthread)");
+    return;
+  }
   const Matrix x = family_matrix(family);
   const RotationSettings s = released_settings();
   RotationSearch ours;
@@ -165,9 +144,8 @@ void plain(benchmark::State& state, const std::string& family) {
   for (auto _ : state) found = plain_search(x, s, random_steps(s, RandomStream(2)));
   const std::string verdict = compare(ours, found);
   if (verdict.empty()) state.SkipWithError("the plain search finds another rotation");
-  state.SetLabel(std::string("OpenBLAS ") + openblas_get_corename() + ", " + verdict);
+  state.SetLabel("OpenBLAS " + openblas().core + ", " + verdict);
 }
-#endif
 
 /// Rows of x · R by core/linalg: whether the search's score is the true one.
 bool score_is_true(const Matrix& x, const RotationSettings& s, const RotationSearch& found) {
@@ -222,11 +200,9 @@ void register_search_benchmarks() {
   paper.steps = kSteps;
   for (const std::string& family : families()) {
     const std::string name = "search/" + family;
-#if OLAB_HAVE_OPENBLAS
     benchmark::RegisterBenchmark((name + "/plain_openblas").c_str(), plain, family)
         ->Iterations(1)
         ->Unit(benchmark::kMillisecond);
-#endif
     const auto add = [&](const std::string& how, const RotationSettings& s, int threads) {
       auto* const line = benchmark::RegisterBenchmark((name + "/" + how).c_str(), search, family, s, threads)
                              ->Unit(benchmark::kMillisecond);

@@ -22,11 +22,17 @@ struct IntegerMatrix {
   /// rounds to.
   static constexpr float kLargestZero = 1 << 22;
 
+  /// Makes room for rows × cols values; what they are is not said. Large ones lie on huge pages
+  /// (core/memory.hpp).
+  void resize(Index new_rows, Index new_cols);
+
   const std::uint8_t* row(Index t) const { return codes.data() + t * cols; }
   std::uint8_t* row(Index t) { return codes.data() + t * cols; }
 };
 
 /// The values in float32: (code − zero) · step. rows × cols.
 Matrix dequantize(const IntegerMatrix& codes);
+/// The rows `first` … first + out.rows() − 1 of them.
+void dequantize_rows(const IntegerMatrix& codes, Index first, MatrixRef out);
 
 }  // namespace olab

@@ -14,7 +14,10 @@ namespace olab {
 /// for any number of Â. Takes a byte a code at level vnni, two below it.
 class PackedCodes {
  public:
-  explicit PackedCodes(const IntegerMatrix& w, CpuLevel level = cpu_level());
+  PackedCodes() = default;
+  explicit PackedCodes(const IntegerMatrix& w, CpuLevel level = cpu_level()) { pack(w, level); }
+  /// Another Ŵ, in the memory of the one before where that suffices.
+  void pack(const IntegerMatrix& w, CpuLevel level = cpu_level());
 
   Index rows() const { return rows_; }
   Index cols() const { return cols_; }
@@ -27,9 +30,9 @@ class PackedCodes {
 
   using Words = Eigen::Matrix<std::uint32_t, Eigen::Dynamic, 1>;  // aligned, and not cleared on allocation
 
-  Index rows_;
-  Index cols_;
-  CpuLevel level_;
+  Index rows_ = 0;
+  Index cols_ = 0;
+  CpuLevel level_ = CpuLevel::portable;
   Words words_;
   // One a row, padded to whole panels: the step, and what the zero points of Â and the sums of its rows are
   // multiplied by.
@@ -46,7 +49,7 @@ void multiply_codes(const IntegerMatrix& a, const IntegerMatrix& w, MatrixRef y,
                     CpuLevel level = cpu_level());
 
 /// The same for the tokens first … first + y.rows() − 1 of Â, at the level of `w`: a caller bounds memory by
-/// tiling over tokens. y is y.rows() × out. Needs about 2 MiB of its own, whatever the number of tokens.
+/// tiling over tokens. y is y.rows() × out. Needs about 4 MiB of its own, whatever the number of tokens.
 void multiply_codes(const IntegerMatrix& a, Index first, const PackedCodes& w, MatrixRef y);
 
 }  // namespace olab

@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -14,6 +15,27 @@ using Index = Eigen::Index;
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 /// One value a channel (or a token).
 using Vector = Eigen::Matrix<float, 1, Eigen::Dynamic>;
+
+/// rows × cols, not initialised, on huge pages where it is large (core/memory.hpp).
+Matrix large_matrix(Index rows, Index cols);
+
+/// Large matrices that are needed again and again: fresh memory has to be cleared by the system first, which
+/// costs as much as a pass over it. Thread-safe.
+class MatrixPool {
+ public:
+  MatrixPool();
+  MatrixPool(const MatrixPool&) = delete;
+  MatrixPool& operator=(const MatrixPool&) = delete;
+  ~MatrixPool();
+  /// rows × cols of any content: one that was given back, or a large_matrix.
+  Matrix take(Index rows, Index cols);
+  /// Keeps the memory for the next `take` of as many values; at most four matrices are kept, the latest.
+  void give(Matrix&& matrix);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// Views for the duration of one call. Rows are contiguous; a block of columns is a view too. A column-major
 /// matrix or an expression would be copied silently by Eigen, so hand over `Matrix` objects and blocks of

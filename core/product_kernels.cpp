@@ -6,10 +6,11 @@
 
 #if OLAB_X86_KERNELS
 // g++ 12 calls its own "undefined" registers uninitialized.
-#pragma GCC diagnostic push
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
-#pragma GCC diagnostic pop
 #endif
 
 namespace olab {
@@ -286,6 +287,25 @@ const ProductKernels& product_kernels(CpuLevel level) {
   (void)level;
 #endif
   return kPortable;
+}
+
+LeftOperand::LeftOperand(const ConstMatrixRef& a) : rows_(a.rows()), cols_(a.cols()) {
+  const Index stretches = (cols_ + kTileDepth - 1) / kTileDepth;
+  values_.assign(static_cast<std::size_t>(stretches * rows_ * kTileStride), 0.0F);
+  for (Index s = 0; s < stretches; ++s)
+    for (Index i = 0; i < rows_; ++i)
+      std::copy_n(a.row(i).data() + s * kTileDepth, std::min(kTileDepth, cols_ - s * kTileDepth),
+                  values_.data() + (s * rows_ + i) * kTileStride);
+}
+
+void LeftOperand::multiply(const float* panel, const ProductKernels& kernels, ProductKernels::Tile tile,
+                           float* y, Index ldy) const {
+  const Index width = kernels.tile_columns;
+  for (Index p = 0; p < cols_; p += kTileDepth)
+    for (Index i = 0; i < rows_; i += kernels.tile_rows)
+      tile(values_.data() + (p / kTileDepth * rows_ + i) * kTileStride, panel + p * width,
+           std::min(kTileDepth, cols_ - p), y + i * ldy, ldy, std::min(kernels.tile_rows, rows_ - i), width,
+           p > 0);
 }
 
 }  // namespace olab

@@ -5,6 +5,8 @@
 // tokens is transposed (one channel a step, its tokens side by side), so the same kernels rotate both ways.
 #pragma once
 
+#include <vector>
+
 #include "core/cpu.hpp"
 #include "core/matrix.hpp"
 
@@ -39,5 +41,23 @@ struct ProductKernels {
 };
 
 const ProductKernels& product_kernels(CpuLevel level = cpu_level());
+
+/// A matrix as left operands of tiles, whatever the level.
+class LeftOperand {
+ public:
+  LeftOperand() = default;
+  explicit LeftOperand(const ConstMatrixRef& a);
+  Index rows() const { return rows_; }
+  Index cols() const { return cols_; }
+
+  /// y (rows() × tile_columns, `ldy` apart) = A · panel, by a tile of `kernels`. The panel has cols() steps.
+  void multiply(const float* panel, const ProductKernels& kernels, ProductKernels::Tile tile, float* y,
+                Index ldy) const;
+
+ private:
+  Index rows_ = 0;
+  Index cols_ = 0;
+  std::vector<float> values_;  // kTileDepth columns at a time, all rows one below the other
+};
 
 }  // namespace olab

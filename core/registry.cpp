@@ -122,11 +122,35 @@ Spec parse_spec(std::string_view text) {
 Params resolve_params(const Info& info, const Spec& spec, const Registries& registries) {
   Params out;
   for (const ParamInfo& p : info.params) out.emplace(p.name, p.fallback);
+  std::vector<std::string> known;
+  for (const ParamInfo& p : info.params) known.push_back(p.name);
+  for (const PresetInfo& p : info.presets)
+    if (std::ranges::find(known, p.key) == known.end()) known.push_back(p.key);
   std::vector<std::string> given;
+  // Presets first: what is given by name wins over them, wherever it stands.
   for (const auto& [key, text] : spec.params) {
-    std::vector<std::string> known;
-    for (const ParamInfo& p : info.params) known.push_back(p.name);
-    const std::string name = key.empty() && !known.empty() ? known.front() : key;
+    if (std::ranges::find(info.presets, key, &PresetInfo::key) == info.presets.end()) continue;
+    if (std::ranges::find(given, key) != given.end())
+      throw SpecError(fmt::format("{}.{}: given twice", info.name, key), key);
+    given.push_back(key);
+    std::vector<std::string> words;
+    bool found = false;
+    for (const PresetInfo& p : info.presets) {
+      if (p.key != key) continue;
+      words.push_back(p.word);
+      if (p.word != trim(text)) continue;
+      found = true;
+      for (const auto& [name, value] : p.values)
+        out[name] = parse_value(info, *info.find(name), value, registries);
+    }
+    if (!found)
+      throw SpecError(fmt::format("{}.{}: '{}' is no choice{}", info.name, key, trim(text),
+                                  suggestion(trim(text), words)),
+                      key);
+  }
+  for (const auto& [key, text] : spec.params) {
+    if (std::ranges::find(info.presets, key, &PresetInfo::key) != info.presets.end()) continue;
+    const std::string name = key.empty() && !info.params.empty() ? info.params.front().name : key;
     const ParamInfo* const p = info.find(name);
     if (p == nullptr)
       throw SpecError(fmt::format("{} has no parameter '{}'{}", info.name, key, suggestion(key, known)), key);

@@ -43,12 +43,22 @@ struct ParamInfo {
   std::string format(const Value& value) const;
 };
 
+/// A word that stands for values of several parameters: "mode=paper". It is no parameter itself: canonical
+/// texts hold the values. What is given beside it wins over it.
+struct PresetInfo {
+  std::string key;
+  std::string word;
+  std::string doc;
+  std::vector<std::pair<std::string, std::string>> values;
+};
+
 /// What is known of a plug-in without making one.
 struct Info {
   std::string name;
   std::string summary;
-  std::string reference;                                  ///< paper or source
-  std::vector<ParamInfo> params;                          ///< in declared order
+  std::string reference;          ///< paper or source
+  std::vector<ParamInfo> params;  ///< in declared order
+  std::vector<PresetInfo> presets;
   std::map<std::string, std::string, std::less<>> notes;  ///< free facts: "definition", "unit", "better", …
 
   const ParamInfo* find(std::string_view param) const;
@@ -122,6 +132,12 @@ class Schema {
   /// For the parameter declared last: a list of texts in a study is one value, joined by `separator`.
   Schema& joins(std::string separator) {
     info_.params.back().list_separator = std::move(separator);
+    return *this;
+  }
+  /// `key=word` stands for `values` (texts of parameters that are declared before).
+  Schema& preset(std::string key, std::string word, std::string doc,
+                 std::vector<std::pair<std::string, std::string>> values) {
+    info_.presets.push_back({std::move(key), std::move(word), std::move(doc), std::move(values)});
     return *this;
   }
   Schema& note(std::string key, std::string text) {

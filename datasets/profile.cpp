@@ -230,7 +230,7 @@ class GeneratedRecording final : public Recording {
     return generate_x(index, tokens == 0 ? options_.tokens : tokens);
   }
 
-  Matrix load_weight(std::size_t index) const override { return generate_w(index); }
+  void load_weight_into(std::size_t index, MatrixRef out) const override { generate_w(index, out); }
 
   std::string input_hash(std::size_t index) const override {
     assert(index < layers_.size());
@@ -324,7 +324,7 @@ class GeneratedRecording final : public Recording {
 
     const Index sequence =
         options_.sequence_length > 0 ? options_.sequence_length : std::max<Index>(tokens, 1);
-    Matrix x(tokens, width);
+    Matrix x = large_matrix(tokens, width);
     parallel_for(tokens, kTokenGrain, [&](Index begin, Index end) {
       for (Index t = begin; t < end; ++t) {
         RandomStream random = stream.fork(std::to_string(t));
@@ -344,14 +344,13 @@ class GeneratedRecording final : public Recording {
     return x;
   }
 
-  Matrix generate_w(std::size_t index) const {
+  void generate_w(std::size_t index, MatrixRef& w) const {
     const ProfileKind& kind = kind_of(index);
     const EntryTable& table = tables_[weight_tables_[index % profile_.kinds.size()]];
     const LayerInfo& info = layers_[index];
     const double scale = kind.weight_gain / (std::sqrt(static_cast<double>(info.in_features)) * table.rms());
     const RandomStream stream = model_stream().fork("w of " + info.name);
 
-    Matrix w(info.out_features, info.in_features);
     parallel_for(info.out_features, kRowGrain, [&](Index begin, Index end) {
       for (Index o = begin; o < end; ++o) {
         RandomStream random = stream.fork(std::to_string(o));
@@ -363,7 +362,6 @@ class GeneratedRecording final : public Recording {
           w(o, j) = rounded(table.draw(random) * factor, rounding_);
       }
     });
-    return w;
   }
 
   Profile profile_;

@@ -92,6 +92,13 @@ std::vector<std::string> names_in(const fs::path& folder) {
 
 Recording::~Recording() = default;
 
+Matrix Recording::load_weight(std::size_t index) const {
+  const LayerInfo& info = layers().at(index);
+  Matrix out = large_matrix(info.out_features, info.in_features);
+  load_weight_into(index, out);
+  return out;
+}
+
 Layer Recording::load(std::size_t index, Index tokens) const {
   return {layers().at(index).name, load_input(index, tokens), load_weight(index)};
 }

@@ -45,7 +45,10 @@ class Recording {
   /// truncation, where X and W do not match, where X has no tokens or fewer than asked for.
   virtual Matrix load_input(std::size_t index, Index tokens) const = 0;
   /// W (out_features × in_features; 0 × in_features where there is none). Errors as for X.
-  virtual Matrix load_weight(std::size_t index) const = 0;
+  Matrix load_weight(std::size_t index) const;
+  /// The same into out_features × in_features of memory that is there, rows without a gap. Nothing where
+  /// there is no W.
+  virtual void load_weight_into(std::size_t index, MatrixRef out) const = 0;
   /// Both.
   Layer load(std::size_t index, Index tokens) const;
   /// 32 hexadecimal digits that change whenever a byte of the layer's tensors, a shape or a dtype changes.

@@ -14,7 +14,9 @@
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
+#include "core/parallel.hpp"
 #include "core/text.hpp"
+#include "core/widen.hpp"
 #include "datasets/npy.hpp"
 #include "datasets/npz.hpp"
 #include "datasets/safetensors.hpp"
@@ -79,10 +81,10 @@ T element(const std::byte* from) {
 
 // A matrix that is filled from a stream of bytes of one tensor.
 struct Target {
-  Matrix& out;   // its rows may be fewer than the tensor's
-  Index rows;    // of the tensor's matrix
-  Index slices;  // Fortran order: matrices of a rank-3 tensor lie interleaved
-  Index slice;   // which of them
+  MatrixRef& out;  // its rows may be fewer than the tensor's
+  Index rows;      // of the tensor's matrix
+  Index slices;    // Fortran order: matrices of a rank-3 tensor lie interleaved
+  Index slice;     // which of them
   const std::string& what;
 };
 
@@ -100,15 +102,22 @@ float as_float(T value, Index row, Index column, const std::string& what) {
 
 template <class T>
 void copy_c_order(std::span<const std::byte> bytes, Index first, const Target& to) {
-  float* out = to.out.data() + first;
-  if constexpr (std::is_same_v<T, float>) {
-    std::memcpy(out, bytes.data(), bytes.size());
-  } else {
-    const auto count = static_cast<Index>(bytes.size() / sizeof(T));
-    for (Index i = 0; i < count; ++i)
-      out[i] = as_float(element<T>(bytes.data() + i * static_cast<Index>(sizeof(T))),
-                        (first + i) / to.out.cols(), (first + i) % to.out.cols(), to.what);
-  }
+  float* const out = to.out.data() + first;
+  constexpr Index kPerTask = 1 << 18;
+  parallel_for(static_cast<Index>(bytes.size() / sizeof(T)), kPerTask, [&](Index begin, Index end) {
+    const std::byte* const from = bytes.data() + begin * static_cast<Index>(sizeof(T));
+    if constexpr (std::is_same_v<T, float>) {
+      std::memcpy(out + begin, from, static_cast<std::size_t>(end - begin) * sizeof(T));
+    } else if constexpr (std::is_same_v<T, Eigen::half>) {
+      widen_f16(from, end - begin, out + begin);
+    } else if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+      widen_bf16(from, end - begin, out + begin);
+    } else {
+      for (Index i = begin; i < end; ++i)
+        out[i] = as_float(element<T>(from + (i - begin) * static_cast<Index>(sizeof(T))),
+                          (first + i) / to.out.cols(), (first + i) % to.out.cols(), to.what);
+    }
+  });
 }
 
 // Element k of the stream is slice k % slices, row k / slices % rows, column k / slices / rows.
@@ -284,14 +293,30 @@ std::string TensorFile::content_hash(std::string_view name, Index slice) const {
 }
 
 Matrix TensorFile::read(std::string_view name, Index slice, Index row_limit) const {
-  const std::size_t tensor = position(name);
-  const TensorInfo& info = tensors_[tensor];
-  std::string what = fmt::format("{}: tensor '{}'", source_, name);
+  std::string what;
+  const auto [rows, columns] = matrix_shape(supported(name, slice, what), slice, source_);
+  Matrix out = large_matrix(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
+  read_into(name, slice, out);
+  return out;
+}
+
+const TensorInfo& TensorFile::supported(std::string_view name, Index slice, std::string& what) const {
+  const TensorInfo& info = tensors_[position(name)];
+  what = fmt::format("{}: tensor '{}'", source_, name);
   if (slice >= 0) what += fmt::format(", layer {}", slice);
   if (info.dtype == DType::unsupported) refuse_dtype(what, info.dtype_text);
+  return info;
+}
+
+// Writable views go by value in this project: a const reference would hide that they are written.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
+void TensorFile::read_into(std::string_view name, Index slice, MatrixRef out) const {
+  const std::size_t tensor = position(name);
+  std::string what;
+  const TensorInfo& info = supported(name, slice, what);
   const auto [rows, columns] = matrix_shape(info, slice, source_);
-  Matrix out(row_limit > 0 ? std::min(row_limit, rows) : rows, columns);
-  if (out.size() == 0) return out;
+  assert(out.rows() <= rows && out.cols() == columns && (out.rows() <= 1 || out.outerStride() == columns));
+  if (out.size() == 0) return;
 
   const std::uint64_t size = dtype_size(info.dtype);
   const Index slices = slice >= 0 && info.fortran ? info.shape[0] : 1;
@@ -311,7 +336,6 @@ Matrix TensorFile::read(std::string_view name, Index slice, Index row_limit) con
            });
            done += static_cast<Index>(bytes.size() / size);
          });
-  return out;
 }
 
 std::string TensorFile::hash(std::string_view name, Index slice) const {

@@ -81,6 +81,9 @@ class TensorFile {
   Matrix read_matrix(std::string_view name, Index row_limit = 0) const;
   /// The same for matrix number `slice` of a tensor of rank 3.
   Matrix read_slice(std::string_view name, Index slice, Index row_limit = 0) const;
+  /// Either of them (slice < 0: of rank 2 or 1) into memory that is there: the first out.rows() rows, which
+  /// the tensor has, of its out.cols() columns. Rows of `out` follow one another without a gap.
+  void read_into(std::string_view name, Index slice, MatrixRef out) const;
 
   /// 32 hexadecimal digits over dtype, order, shape and all bytes; the same tensor has the same hash in every
   /// format.
@@ -90,7 +93,7 @@ class TensorFile {
 
  protected:
   using Sink = std::function<void(std::span<const std::byte>)>;
-  static constexpr std::uint64_t kChunk = std::uint64_t{1} << 20;
+  static constexpr std::uint64_t kChunk = std::uint64_t{8} << 20;
 
   /// Hands bytes [begin, end) of a tensor's data to `sink` in pieces of kChunk, only the last one shorter.
   virtual void stream(std::size_t tensor, std::uint64_t begin, std::uint64_t end, const Sink& sink) const = 0;
@@ -102,6 +105,7 @@ class TensorFile {
  private:
   std::size_t position(std::string_view name) const;
   Matrix read(std::string_view name, Index slice, Index row_limit) const;
+  const TensorInfo& supported(std::string_view name, Index slice, std::string& what) const;
   std::string hash(std::string_view name, Index slice) const;
 
   std::string source_;

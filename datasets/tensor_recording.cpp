@@ -32,13 +32,10 @@ std::shared_ptr<const TensorFile> reopen(const TensorPart& part) {
   return file;
 }
 
-Matrix read(const TensorPart& part, Index row_limit) {
-  const auto file = reopen(part);
-  Matrix out = part.slice >= 0 ? file->read_slice(part.info.name, part.slice, row_limit)
-                               : file->read_matrix(part.info.name, row_limit);
+void read_into(const TensorPart& part, MatrixRef out) {
+  reopen(part)->read_into(part.info.name, part.slice, out);
   if (part.scale) out *= *part.scale;
   check_finite(out, describe(part));
-  return out;
 }
 
 void add_hash(Hasher& hasher, const TensorPart& part) {
@@ -106,13 +103,15 @@ Matrix TensorRecording::load_input(std::size_t index, Index tokens) const {
   if (tokens > infos_[index].tokens)
     throw Error(fmt::format("{}: {} tokens were asked for, but X has {}; ask for fewer or record more",
                             where(index), tokens, infos_[index].tokens));
-  return read(parts_[index].x, tokens);
+  Matrix out = large_matrix(tokens > 0 ? tokens : infos_[index].tokens, infos_[index].in_features);
+  read_into(parts_[index].x, out);
+  return out;
 }
 
-Matrix TensorRecording::load_weight(std::size_t index) const {
+// NOLINTNEXTLINE(performance-unnecessary-value-param): a writable view
+void TensorRecording::load_weight_into(std::size_t index, MatrixRef out) const {
   check_shapes(index);
-  const auto& weight = parts_[index].weight;
-  return weight ? read(*weight, 0) : Matrix(0, infos_[index].in_features);
+  if (parts_[index].weight) read_into(*parts_[index].weight, out);
 }
 
 std::string TensorRecording::content_hash(std::size_t index) const {

@@ -18,8 +18,10 @@
 namespace olab {
 namespace {
 
-/// Tokens of Ŷ that are in memory at a time. Fixed: sums over tiles must not depend on the machine.
-constexpr Index kTokensPerTile = 256;
+/// Tokens of Ŷ that are in memory at a time.
+constexpr Index kTokensPerTile = 512;
+/// Rows of a quantized matrix that are floats at a time where only its errors are wanted.
+constexpr Index kRowsPerTile = 64;
 
 /// Wall time of what it encloses, added to a share.
 class Timer {
@@ -135,16 +137,24 @@ struct InputWork::State {
     std::map<std::size_t, Quantized> activations;
   };
 
+  /// A quantized weight: its memory serves one weight after the other.
+  struct WeightBuffers {
+    Quantized quantized;
+    PackedCodes packed;
+  };
+
   const Plan& plan;
   const PlannedInput& input;
   const Registries& registries;
   const StopFlag* stop;
   WorkShares& shares;
+  MatrixPool& pool;
   std::vector<LoadedMetric> metrics;
   Matrix x;
   Matrix w;  ///< of all layers, one below the other
   std::vector<Side> sides;
-  std::mutex mutex;  ///< guards the originals and `steps`
+  std::vector<std::unique_ptr<WeightBuffers>> free_buffers;
+  std::mutex mutex;  ///< guards the originals, `free_buffers` and `steps`
   std::map<Index, Measured> originals;
   /// Steps that several methods have in common, by calibration tokens and seed.
   std::map<std::pair<Index, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
@@ -160,6 +170,7 @@ struct InputWork::State {
     return std::ranges::any_of(
         metrics, [&](const LoadedMetric& m) { return std::ranges::find(m.stages, stage) != m.stages.end(); });
   }
+  /// No metric of the stage looks at more than errors().
   bool errors_suffice(Stage stage) const {
     return std::ranges::all_of(metrics, [&](const LoadedMetric& m) {
       return std::ranges::find(m.stages, stage) == m.stages.end() || m.metric->errors_suffice();
@@ -187,20 +198,16 @@ struct InputWork::State {
       rows += side.out_features;
       sides.push_back(std::move(side));
     }
-    if (sides.size() == 1) {
-      w = plan.recording->load_weight(front().index);
-      return;
-    }
-    w.resize(rows, x.cols());
+    w = pool.take(rows, x.cols());
     for (const Side& side : sides)
-      w.middleRows(side.first_row, side.out_features) = plan.recording->load_weight(side.layer->index);
+      plan.recording->load_weight_into(side.layer->index, w.middleRows(side.first_row, side.out_features));
   }
 
   void multiply_originals() {
     if (!has_weights()) return;
     const Timer timer(shares.product);
     for (Side& side : sides) {
-      side.y.resize(front().evaluation_tokens, side.out_features);
+      side.y = large_matrix(front().evaluation_tokens, side.out_features);
       multiply_transposed(evaluation(), weight(side), side.y);
     }
   }
@@ -242,42 +249,63 @@ struct InputWork::State {
         {x.topRows(run.calibration_tokens), w, random, registries, stop, nullptr, shared_steps(run)});
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
+    g.x = large_matrix(front().evaluation_tokens, x.cols());
     g.x = evaluation();
     g.chain.apply_to_activations(g.x);
     g.input_seconds = transforming.seconds();
     Timer measuring(shares.measure);
     merge(g.measured, original_input(g.block_size));
     observe(Observation(Stage::transformed, g.x, std::nullopt, g.block_size, -1), g.measured);
+    if (wants(Stage::online)) {
+      const auto stages = g.chain.online_stages();
+      Observation online(Stage::online, g.x, std::nullopt, g.block_size, -1);
+      online.set_online({stages ? &*stages : nullptr, w.rows()});
+      observe(online, g.measured);
+    }
     g.measure_seconds = measuring.seconds();
     const Cost cost = g.chain.online_cost();
     g.measured.values["online.multiply_adds"] = cost.multiply_adds;
     g.measured.values["online.bytes"] = cost.bytes;
   }
 
-  /// Values behind a quantizer, and what the metrics say of them.
-  Quantized quantize(const ResolvedSpec& spec, Role role, const ConstMatrixRef& in, Index block_size) {
+  /// Values behind a quantizer, and what the metrics say of them. `out` may be one that was used before.
+  void quantize(const ResolvedSpec& spec, Role role, const ConstMatrixRef& in, Index block_size,
+                Quantized& out) {
     const auto quantizer = registries.quantizers.make(spec.spec, registries);
     quantizer->check(role, in.cols());
     const Stage stage = role == Role::activation ? Stage::quantized : Stage::weight_quantized;
-    Quantized out;
     out.bits = quantizer->bits_per_value(role, in.rows(), in.cols());
+    out.measured = {};
+    pool.give(std::move(out.values));
+    out.values.resize(0, 0);
     Index clipped = -1;
     Timer timer(shares.quantize);
     out.is_integer = quantizer->quantize_to_codes(role, in, out.codes, clipped);
-    const bool needs_values = !out.is_integer || wants(stage);
-    if (needs_values) {
-      out.values.resize(in.rows(), in.cols());
+    if (!out.is_integer || !errors_suffice(stage)) {
+      out.values = pool.take(in.rows(), in.cols());
       clipped = quantizer->quantize(role, in, out.values);
-    }
-    out.seconds = timer.seconds();
-    if (needs_values) {
+      out.seconds = timer.seconds();
       const Timer measuring(shares.measure);
       observe(Observation(stage, out.values, in, block_size, clipped), out.measured);
-    }
-    if (out.is_integer) {
-      out.values.resize(0, 0);
     } else {
-      out.codes = {};
+      out.seconds = timer.seconds();
+      const Timer measuring(shares.measure);
+      if (wants(stage)) observe(Observation(stage, errors_of(out.codes, in), block_size), out.measured);
+    }
+    if (out.is_integer && out.values.size() > 0) {
+      pool.give(std::move(out.values));
+      out.values.resize(0, 0);
+    }
+  }
+
+  /// Of the values behind `codes` against `in`; a few rows of them are in memory at a time.
+  static ErrorSums errors_of(const IntegerMatrix& codes, const ConstMatrixRef& in) {
+    ErrorSums out;
+    Matrix tile(std::min(kRowsPerTile, in.rows()), in.cols());
+    for (Index from = 0; from < in.rows(); from += tile.rows()) {
+      const Index rows = std::min(tile.rows(), in.rows() - from);
+      dequantize_rows(codes, from, tile.topRows(rows));
+      add_errors(out, tile.topRows(rows), in.middleRows(from, rows));
     }
     return out;
   }
@@ -285,10 +313,9 @@ struct InputWork::State {
   Quantized& activation(Shared& g, const PlannedRun& run) {
     const auto known = g.activations.find(run.activation);
     if (known != g.activations.end()) return known->second;
-    return g.activations
-        .emplace(run.activation,
-                 quantize(plan.activations[run.activation], Role::activation, g.x, g.block_size))
-        .first->second;
+    Quantized fresh;
+    quantize(plan.activations[run.activation], Role::activation, g.x, g.block_size, fresh);
+    return g.activations.emplace(run.activation, std::move(fresh)).first->second;
   }
 
   /// The values in float, made from the codes where need be.
@@ -302,14 +329,14 @@ struct InputWork::State {
 
   /// Compares X̂ Ŵᵀ with Y. The product is exact in integers where both sides are integers; only a tile of
   /// tokens of it is in memory unless a metric wants to see it whole.
-  void compare_outputs(const Side& side, Quantized& a, Quantized& b, const PackedCodes* packed,
+  void compare_outputs(const Side& side, Quantized& a, Quantized& b, const PackedCodes& packed,
                        Index block_size, Measured& out) const {
     const bool integers = a.is_integer && b.is_integer;
     const bool whole = !errors_suffice(Stage::output);
     const Index tokens = side.y.rows();
     const Matrix* const left = integers ? nullptr : &values_of(a);
     const Matrix* const right = integers ? nullptr : &values_of(b);
-    Matrix y_hat(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
+    Matrix y_hat = pool.take(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
     ErrorSums errors;
     for (Index from = 0; from < tokens; from += y_hat.rows()) {
       const Index rows = std::min(y_hat.rows(), tokens - from);
@@ -317,7 +344,7 @@ struct InputWork::State {
       {
         const Timer timer(shares.product);
         if (integers) {
-          multiply_codes(a.codes, from, *packed, tile);
+          multiply_codes(a.codes, from, packed, tile);
         } else {
           multiply_transposed(left->middleRows(from, rows), *right, tile);
         }
@@ -329,8 +356,22 @@ struct InputWork::State {
         add_errors(errors, tile, side.y.middleRows(from, rows));
       }
     }
+    pool.give(std::move(y_hat));
     const Timer measuring(shares.measure);
     if (!whole) observe(Observation(Stage::output, errors, block_size), out);
+  }
+
+  /// W T⁻ᵀ of a layer: where nothing is transformed, W itself.
+  ConstMatrixRef transformed_of(const Side& side, const Matrix& w_transformed) const {
+    return w_transformed.size() > 0 ? ConstMatrixRef(w_transformed) : weight(side);
+  }
+
+  std::unique_ptr<WeightBuffers> take_buffers() {
+    const std::lock_guard lock(mutex);
+    if (free_buffers.empty()) return std::make_unique<WeightBuffers>();
+    auto out = std::move(free_buffers.back());
+    free_buffers.pop_back();
+    return out;
   }
 
   /// The runs of a group on one layer, weight quantizer by weight quantizer: each is applied once.
@@ -343,19 +384,23 @@ struct InputWork::State {
     double measure_seconds = 0;
     if (side.out_features > 0) {
       Timer transforming(shares.transform);
-      w_transformed = weight(side);
-      g.chain.apply_to_weights(w_transformed);
+      if (!g.chain.empty()) {
+        w_transformed = pool.take(side.out_features, x.cols());
+        w_transformed = weight(side);
+        g.chain.apply_to_weights(w_transformed);
+      }
       transform_seconds = transforming.seconds();
       Timer measuring(shares.measure);
       merge(transformed, original_weight(side, g.block_size));
-      observe(Observation(Stage::weight_transformed, w_transformed, std::nullopt, g.block_size, -1),
+      observe(Observation(Stage::weight_transformed, transformed_of(side, w_transformed), std::nullopt,
+                          g.block_size, -1),
               transformed);
       measure_seconds = measuring.seconds();
     }
     const std::size_t none = plan.weights.size();
     std::size_t at = none;  // the weight quantizer that w_hat went through
-    Quantized w_hat;
-    std::optional<PackedCodes> packed;
+    std::unique_ptr<WeightBuffers> buffers = take_buffers();
+    Quantized& w_hat = buffers->quantized;
     for (const InputRun& run : runs) {
       if (stop != nullptr) stop->check();
       try {
@@ -370,18 +415,18 @@ struct InputWork::State {
         if (side.out_features > 0) {
           if (at != run.run->weight) {
             at = none;
-            packed.reset();
-            w_hat = quantize(plan.weights[run.run->weight], Role::weight, w_transformed, g.block_size);
+            quantize(plan.weights[run.run->weight], Role::weight, transformed_of(side, w_transformed),
+                     g.block_size, w_hat);
             if (w_hat.is_integer) {
               const Timer packing(shares.product);
-              packed.emplace(w_hat.codes);
+              buffers->packed.pack(w_hat.codes);
             }
             at = run.run->weight;
           }
           merge(out, w_hat.measured);
           out.values["bits.weight"] = w_hat.bits;
           quantize_seconds += w_hat.seconds;
-          compare_outputs(side, x_hat, w_hat, packed ? &*packed : nullptr, g.block_size, out);
+          compare_outputs(side, x_hat, w_hat, buffers->packed, g.block_size, out);
           out.values["online.relative_multiply_adds"] =
               g.measured.values.at("online.multiply_adds") /
               (static_cast<double>(x.cols()) * static_cast<double>(side.out_features));
@@ -396,17 +441,23 @@ struct InputWork::State {
         done(run, nullptr, e.what());
       }
     }
+    pool.give(std::move(w_transformed));
+    const std::lock_guard lock(mutex);
+    free_buffers.push_back(std::move(buffers));
   }
 };
 
 InputWork::InputWork(const Plan& plan, const PlannedInput& input, const Registries& r, const StopFlag* stop,
-                     WorkShares& shares)
-    : state_(new State{plan, input, r, stop, shares, load_metrics(plan, r), {}, {}, {}, {}, {}, {}}) {
+                     WorkShares& shares, MatrixPool& pool)
+    : state_(
+          new State{plan, input, r, stop, shares, pool, load_metrics(plan, r), {}, {}, {}, {}, {}, {}, {}}) {
   state_->load();
   state_->multiply_originals();
 }
 
-InputWork::~InputWork() = default;
+InputWork::~InputWork() {
+  state_->pool.give(std::move(state_->w));
+}
 
 void InputWork::run(const RunGroup& group, const Done& done) {
   State& s = *state_;

@@ -38,9 +38,10 @@ class InputWork {
   /// `measured` is null where the run failed with `error`.
   using Done = std::function<void(const InputRun& run, const Measured* measured, const std::string& error)>;
 
-  /// Loads what the runs need. Error where the data cannot be read.
+  /// Loads what the runs need; large matrices come from `pool` and go back to it. Error where the data cannot
+  /// be read.
   InputWork(const Plan& plan, const PlannedInput& input, const Registries& r, const StopFlag* stop,
-            WorkShares& shares);
+            WorkShares& shares, MatrixPool& pool);
   InputWork(const InputWork&) = delete;
   InputWork& operator=(const InputWork&) = delete;
   ~InputWork();

@@ -89,6 +89,13 @@ Json to_json(const Info& info) {
     params.push_back(std::move(one));
   }
   out["params"] = params;
+  Json presets = Json::array();
+  for (const PresetInfo& p : info.presets) {
+    Json values = Json::object();
+    for (const auto& [name, value] : p.values) values[name] = value;
+    presets.push_back({{"name", p.key}, {"value", p.word}, {"doc", p.doc}, {"sets", values}});
+  }
+  if (!presets.empty()) out["presets"] = presets;
   return out;
 }
 
@@ -120,6 +127,10 @@ std::string list_text(const Kind& kind, ListFormat format) {
       }
       std::vector<std::string> params;
       for (const ParamInfo& p : i.params) params.push_back(fmt::format("`{}`", p.name));
+      for (const PresetInfo& p : i.presets)
+        if (const std::string name = fmt::format("`{}`", p.key);
+            std::ranges::find(params, name) == params.end())
+          params.push_back(name);
       out += fmt::format("| `{}` | {} | {} | {} |\n", i.name, cell(i.summary), fmt::join(params, ", "),
                          cell(i.reference));
     }
@@ -148,6 +159,12 @@ std::string show_text(const Kind& kind, const Info& info, ListFormat format) {
     const std::string range = range_text(p);
     out += fmt::format("    {:<{}}  {}{} = {}\n    {:<{}}    {}\n", p.name, width, p.type(),
                        range.empty() ? "" : ", " + range, p.format(p.fallback), "", width, p.doc);
+  }
+  if (!info.presets.empty()) out += "  words for several parameters:\n";
+  for (const PresetInfo& p : info.presets) {
+    std::vector<std::string> values;
+    for (const auto& [name, value] : p.values) values.push_back(name + "=" + value);
+    out += fmt::format("    {}={}  {}\n      {}\n", p.key, p.word, p.doc, fmt::join(values, ", "));
   }
   return out;
 }

@@ -88,7 +88,8 @@ Measured compute_run(const Plan& plan, const PlannedLayer& layer, const PlannedR
     return in.first <= position && position < in.first + in.count;
   });
   WorkShares shares;
-  InputWork work(plan, *input, r, nullptr, shares);
+  MatrixPool pool;
+  InputWork work(plan, *input, r, nullptr, shares, pool);
   std::optional<Measured> out;
   work.run({{position - input->first, &run}},
            [&](const InputRun&, const Measured* measured, const std::string& error) {
@@ -132,6 +133,7 @@ RunReport execute(const Plan& plan, const Registries& r, Store& store, const Run
   const auto stopped = [&] { return halt.load() || (options.stop != nullptr && options.stop->requested()); };
 
   WorkShares shares;
+  MatrixPool pool;
   for (const PlannedInput& input : plan.inputs) {
     const std::vector<RunGroup> groups = make_groups(plan, input, plan.sharing);
     if (groups.empty()) continue;
@@ -173,7 +175,7 @@ RunReport execute(const Plan& plan, const Registries& r, Store& store, const Run
 
     std::unique_ptr<InputWork> work;
     try {
-      work = std::make_unique<InputWork>(plan, input, r, options.stop, shares);
+      work = std::make_unique<InputWork>(plan, input, r, options.stop, shares, pool);
     } catch (const Error& e) {
       for (const RunGroup& group : groups)
         for (const InputRun& run : group) done(run, nullptr, e.what());

@@ -349,7 +349,8 @@ std::vector<std::string> read_metrics(const ConfigNode* node, const Registries& 
   std::vector<std::string> out;
   if (node == nullptr) {
     for (const std::string& name : r.metrics.names())
-      if (r.metrics.info(name).note("series").empty()) out.push_back(name);
+      if (r.metrics.info(name).note("series").empty() && r.metrics.info(name).note("timing").empty())
+        out.push_back(name);
     return out;
   }
   const auto add = [&](const ConfigNode& item) {

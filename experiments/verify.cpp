@@ -9,6 +9,7 @@
 #include "experiments/plan.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
+#include "experiments/views.hpp"
 
 namespace olab {
 namespace {
@@ -18,10 +19,10 @@ bool same_bits(double a, double b) {
   return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
 }
 
-VerifyReport compare(const RunRecord& run, const Measured& now) {
+VerifyReport compare(const RunRecord& run, const Measured& now, const Registries& r) {
   VerifyReport out;
   for (const auto& [name, stored] : run.values) {
-    if (name.starts_with("time.")) continue;
+    if (is_timing(name, r)) continue;
     const auto it = now.values.find(name);
     if (it == now.values.end()) continue;  // of a metric that this study does not have
     ++out.compared;
@@ -50,7 +51,7 @@ VerifyReport verify_run(const Store& store, const RunRecord& run, const Registri
       for (const PlannedLayer& layer : plan.layers) {
         for (const PlannedRun& planned : layer.runs) {
           if (planned.key != run.key) continue;
-          VerifyReport out = compare(run, compute_run(plan, layer, planned, r));
+          VerifyReport out = compare(run, compute_run(plan, layer, planned, r), r);
           out.study = study.name;
           return out;
         }

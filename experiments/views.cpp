@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "core/hash.hpp"
@@ -17,7 +18,7 @@ namespace {
 /// Changes whenever the views would: the study's text, the runs and what they are.
 std::string views_stamp(const Study& study, const std::vector<RunRecord>& runs) {
   Hasher h;
-  h.add("views 1").add(OLAB_VERSION).add(study.text);
+  h.add("views 2").add(OLAB_VERSION).add(study.text);
   for (const RunRecord& run : runs)
     h.add(run.key).add(run.status).add(run.error).add(run.label).add(run.ended);
   return h.hex();
@@ -44,26 +45,6 @@ std::string chart_text(const Spec& spec) {
   return fmt::format("chart '{}'", spec.name);
 }
 
-void draw_all(const Study& study, const Store& store, const std::vector<RunRecord>& runs,
-              const ViewPaths& paths, const Registries& r, Views& out) {
-  std::filesystem::create_directories(paths.charts);
-  int number = 0;
-  for (const StudyView& view : study.views) {
-    if (view.is_table) continue;
-    const std::string prefix = fmt::format("{:02d}-{}", ++number, view.chart.name);
-    const ChartInput input{study.name, runs, store, paths.charts, prefix};
-    try {
-      for (DrawnFigure& figure : draw_chart(*r.charts.make(view.chart, r), input)) {
-        if (!figure.ok && std::ranges::find(out.warnings, figure.message) == out.warnings.end())
-          out.warnings.push_back(figure.message);
-        out.figures.push_back(std::move(figure));
-      }
-    } catch (const Error& e) {
-      out.warnings.push_back(fmt::format("{}: {}: {}", view.where, chart_text(view.chart), e.what()));
-    }
-  }
-}
-
 std::vector<std::pair<std::string, std::string>> all_definitions(const std::vector<RunRecord>& runs,
                                                                  const Registries& r) {
   std::set<std::string> used;
@@ -76,19 +57,55 @@ std::vector<std::pair<std::string, std::string>> all_definitions(const std::vect
   return out;
 }
 
+/// The metric behind "output.nmse.token_mean"; null where a value has none.
+const Info* metric_of(const std::string& value, const Registries& r) {
+  const auto dot = value.find('.');
+  if (dot == std::string::npos) return nullptr;
+  const std::string rest = value.substr(dot + 1);
+  const std::string name = rest.substr(0, rest.find_first_of(".("));
+  return r.metrics.contains(name) ? &r.metrics.info(name) : nullptr;
+}
+
+void draw_all(const Study& study, const Store& store, const std::vector<RunRecord>& runs,
+              const ViewPaths& paths, const Registries& r, Views& out) {
+  std::filesystem::create_directories(paths.charts);
+  std::map<std::string, std::string, std::less<>> definitions;
+  std::map<std::string, std::string, std::less<>> better;
+  for (const auto& [name, definition] : all_definitions(runs, r)) definitions[name] = definition;
+  for (const BuiltinValue& v : builtin_values()) better[v.name] = v.better;
+  for (const std::string& name : r.metrics.names()) better[name] = r.metrics.info(name).note("better");
+  int number = 0;
+  for (const StudyView& view : study.views) {
+    if (view.is_table) continue;
+    const std::string prefix = fmt::format("{:02d}-{}", ++number, view.chart.name);
+    const ChartInput input{study.name, runs, store, paths.charts, prefix, definitions, better};
+    try {
+      for (DrawnFigure& figure : draw_chart(*r.charts.make(view.chart, r), input)) {
+        if (!figure.ok && std::ranges::find(out.warnings, figure.message) == out.warnings.end())
+          out.warnings.push_back(figure.message);
+        out.figures.push_back(std::move(figure));
+      }
+    } catch (const Error& e) {
+      out.warnings.push_back(fmt::format("{}: {}: {}", view.where, chart_text(view.chart), e.what()));
+    }
+  }
+}
+
 }  // namespace
+
+bool is_timing(const std::string& value, const Registries& r) {
+  if (value.starts_with("time.")) return true;
+  const Info* const metric = metric_of(value, r);
+  return metric != nullptr && !metric->note("timing").empty();
+}
 
 ValueFacts value_facts(const std::string& value, const Registries& r) {
   for (const BuiltinValue& v : builtin_values())
     if (value == v.name) return {v.better, v.definition};
-  const auto dot = value.find('.');
-  if (dot == std::string::npos) return {};
-  const std::string rest = value.substr(dot + 1);
-  const std::string name = rest.substr(0, rest.find_first_of(".("));
-  if (!r.metrics.contains(name)) return {};
-  const Info& info = r.metrics.info(name);
-  const std::string better = info.note("better");
-  return {better.empty() ? "none" : better, info.note("definition")};
+  const Info* const metric = metric_of(value, r);
+  if (metric == nullptr) return {};
+  const std::string better = metric->note("better");
+  return {better.empty() ? "none" : better, metric->note("definition")};
 }
 
 Table study_table(const std::vector<RunRecord>& runs, TableSpec spec,

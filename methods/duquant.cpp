@@ -18,8 +18,7 @@
 //   Table 6, row 4                smooth: false
 //   Figure 5, "Perm 2"            permutation_times: 2
 //
-// As in the released code: pivot: row, fresh_q: per-search, score: peak-to-peak (share_rotation: true is
-// both).
+// mode: paper and mode: code set pivot, fresh_q, score, search and the steps at once.
 #include "core/registries.hpp"
 #include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
@@ -97,8 +96,16 @@ OLAB_REGISTER(duquant) {
       .param("max_rotation_step", static_cast<Index DuQuant::*>(&RotationSettings::steps),
              "greedy steps that each rotation tries", 1, 1000000)
       .param("second_rotation", &DuQuant::second_rotation, "rotate after each permutation");
-  add_search_toggles(schema).note(
-      "released code",
-      "pivot=row, fresh_q=per-search, score=peak-to-peak, share_rotation=true (commit 62c5844)");
+  add_search_toggles(schema);
+  const auto mode = [](const char* pivot, const char* fresh_q, const char* score) {
+    return std::vector<std::pair<std::string, std::string>>{
+        {"pivot", pivot},           {"fresh_q", fresh_q},      {"score", score},
+        {"share_rotation", "true"}, {"search", "exact"},       {"max_rotation_step", "256"},
+        {"block_size", "128"},      {"permutation", "zigzag"}, {"permutation_times", "1"}};
+  };
+  schema
+      .preset("mode", "paper", "as in the paper: Eq. (2), Algorithm 1", mode("channel", "per-step", "absmax"))
+      .preset("mode", "code", "as in the released code (commit 62c5844)",
+              mode("row", "per-search", "peak-to-peak"));
   r.methods.add(std::move(schema));
 }

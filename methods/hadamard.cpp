@@ -1,6 +1,9 @@
 // Hadamard rotation, full or in blocks, with or without random signs (QuaRot, Ashkboos et al. 2024,
-// arXiv:2404.00456, uses it with signs; the released DuQuant code offers it in blocks without).
+// arXiv:2404.00456, uses it with signs; the released DuQuant code offers it in blocks without). Widths
+// without a Hadamard matrix, as 11008 = 43 · 256, take an orthogonal factor of Hartley for their odd part.
 #include <fmt/format.h>
+
+#include <string>
 
 #include "core/registries.hpp"
 #include "methods/common/block_size.hpp"
@@ -13,12 +16,13 @@ namespace {
 struct Hadamard final : Method {
   Index block = 128;
   bool signs = true;
+  std::string odd_part = "hadamard";
 
   Index block_size(Index channels) const override { return resolve_block(block, channels); }
 
   // Building a transform of this width is the check: it knows every reason to refuse.
   void check(Index channels, const Registries& /*registries*/) const override {
-    make_hadamard(channels, block_size(channels), {});
+    make_hadamard(channels, block_size(channels), {}, odd());
   }
 
   Chain calibrate(const Calibration& calibration) const override {
@@ -31,14 +35,18 @@ struct Hadamard final : Method {
       for (Index j = 0; j < channels; ++j) drawn[j] = random.sign();
     }
     Chain chain;
-    chain.add(make_hadamard(channels, block_size(channels), std::move(drawn)));
+    chain.add(make_hadamard(channels, block_size(channels), std::move(drawn), odd()));
     return chain;
   }
 
   void steps(Index channels, const Registries& /*registries*/,
              std::vector<std::string>& path) const override {
-    path.push_back(fmt::format("hadamard(block_size={}, signs={})", block_size(channels), signs));
+    path.push_back(
+        fmt::format("hadamard(block_size={}, signs={}, odd_part={})", block_size(channels), signs, odd_part));
   }
+
+ private:
+  OddPart odd() const { return odd_part == "hartley" ? OddPart::hartley : OddPart::hadamard; }
 };
 
 }  // namespace
@@ -54,5 +62,9 @@ OLAB_REGISTER(hadamard) {
                  65536)
           .also("full", kFullBlock)
           .also("auto", kAutoBlock)
-          .param("signs", &Hadamard::signs, "flip channels at random first"));
+          .param("signs", &Hadamard::signs, "flip channels at random first")
+          .choice("odd_part", &Hadamard::odd_part,
+                  "what stands for the odd part of a block that is no power of two: a Hadamard matrix, where "
+                  "one is known, or Hartley's matrix cos + sin, orthogonal for any width",
+                  {"hadamard", "hartley"}));
 }

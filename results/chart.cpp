@@ -19,9 +19,12 @@ namespace olab {
 namespace {
 
 // The prefixes of stored names; the metrics room owns the list, and nothing here includes that room.
-constexpr std::array<std::string_view, 7> kStages{"original",        "transformed",     "quantized",
-                                                  "output",          "weight_original", "weight_transformed",
-                                                  "weight_quantized"};
+constexpr std::array<std::string_view, 8> kStages{"original",         "transformed",     "quantized",
+                                                  "output",           "weight_original", "weight_transformed",
+                                                  "weight_quantized", "online"};
+// Every run has these; no metric stands behind them although they begin with a stage.
+constexpr std::array<std::string_view, 3> kOwn{"online.multiply_adds", "online.bytes",
+                                               "online.relative_multiply_adds"};
 
 /// The different texts in order of first appearance.
 void add_once(std::vector<std::string>& texts, const std::string& text) {
@@ -35,7 +38,7 @@ bool fits_method(const RunRecord& run, const std::string& method) {
 
 std::string without_stage(const std::string& value) {
   const auto dot = value.find('.');
-  if (dot == std::string::npos) return {};
+  if (dot == std::string::npos || std::find(kOwn.begin(), kOwn.end(), value) != kOwn.end()) return {};
   const std::string stage = value.substr(0, dot);
   return std::find(kStages.begin(), kStages.end(), stage) == kStages.end() ? std::string()
                                                                            : value.substr(dot + 1);
@@ -301,6 +304,15 @@ std::string definition_of(const ChartInput& input, const std::string& value) {
       }
     }
     return all.substr(0, all.find(';'));
+  }
+  return {};
+}
+
+std::string better_of(const ChartInput& input, const std::string& value) {
+  const std::string plain = without_stage(value);
+  for (const std::string& name : {value, plain, plain.substr(0, plain.find('.'))}) {
+    const auto it = input.better.find(name);
+    if (!name.empty() && it != input.better.end()) return it->second;
   }
   return {};
 }

@@ -21,6 +21,8 @@ struct ChartInput {
   std::string prefix;               ///< of every file's stem ("01-surface")
   /// Formula of a value by its name, with or without the stage ("nmse"); printed in titles where it is known.
   std::map<std::string, std::string, std::less<>> definitions = {};
+  /// "lower", "higher" or "none": which values are better, by the same names.
+  std::map<std::string, std::string, std::less<>> better = {};
 };
 
 /// A figure whose script is written.
@@ -135,6 +137,10 @@ std::string seed_note(const Subject& subject);
 /// stage, and as its metric; of a definition of several parts ("a; token_mean: b") the one that fits is
 /// taken.
 std::string definition_of(const ChartInput& input, const std::string& value);
+
+/// Which of a value's numbers are better: "lower", "higher" or "none"; "" where nobody says. Looked up as a
+/// definition is.
+std::string better_of(const ChartInput& input, const std::string& value);
 
 /// gnuplot's format for the numbers of a logarithmic axis: powers of ten where plain ones were long.
 const char* log_format(std::span<const double> values);

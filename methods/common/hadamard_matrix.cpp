@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cmath>
 
+#include "core/hadamard.hpp"
 #include "methods/common/divisors.hpp"
 
 namespace olab {
@@ -68,21 +68,6 @@ Matrix paley_two(Index order) {
   return h;
 }
 
-/// Sylvester's transform without its scale; n is a power of two.
-void butterflies(float* values, Index n) {
-  for (Index half = 1; half < n; half *= 2) {
-    for (Index from = 0; from < n; from += 2 * half) {
-      float* const a = values + from;
-      float* const b = a + half;
-      for (Index i = 0; i < half; ++i) {
-        const float sum = a[i] + b[i];
-        b[i] = a[i] - b[i];
-        a[i] = sum;
-      }
-    }
-  }
-}
-
 }  // namespace
 
 HadamardOrder find_hadamard_order(Index order) {
@@ -114,20 +99,7 @@ std::vector<Index> hadamard_blocks(Index channels) {
 
 void hadamard_transform(std::span<float> values, const ConstMatrixRef& core) {
   const auto n = static_cast<Index>(values.size());
-  const Index m = core.rows();
-  const Index inner = n / m;
-  assert(m * inner == n && (inner & (inner - 1)) == 0);
-  Eigen::Map<Matrix> x(values.data(), m, inner);
-  for (Index r = 0; r < m; ++r) butterflies(x.row(r).data(), inner);
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
-  if (m == 1) {
-    x *= scale;
-    return;
-  }
-  Matrix mixed = Matrix::Zero(m, inner);
-  for (Index from = 0; from < m; ++from)
-    for (Index to = 0; to < m; ++to) mixed.row(to) += core(from, to) * x.row(from);
-  x = mixed * scale;
+  FastHadamard(n, OddFactor::signs(core), {}).apply(Eigen::Map<Matrix>(values.data(), 1, n));
 }
 
 }  // namespace olab

@@ -1,4 +1,4 @@
-// Hadamard matrices: which orders can be built, and the fast transform.
+// Hadamard matrices: which orders can be built. The fast transform by them is core/hadamard.hpp.
 #pragma once
 
 #include <span>
@@ -28,7 +28,7 @@ Matrix hadamard_core(Index core);
 std::vector<Index> hadamard_blocks(Index channels);
 
 /// values ← values · H / sqrt(n) in place, n = values.size() = core.rows() · 2^doublings, H = core ⊗
-/// Sylvester.
+/// Sylvester. For one vector; FastHadamard (core/hadamard.hpp) does many.
 void hadamard_transform(std::span<float> values, const ConstMatrixRef& core);
 
 }  // namespace olab

@@ -12,6 +12,8 @@
 
 namespace olab {
 
+struct OnlineStage;  // core/online.hpp
+
 /// Where a number was taken. The weight stages are the same three places on the weight's side.
 enum class Stage {
   original,
@@ -20,12 +22,19 @@ enum class Stage {
   output,
   weight_original,
   weight_transformed,
-  weight_quantized
+  weight_quantized,
+  online  ///< the transform in front of the quantized layer, at inference
 };
 
 /// "original", …, "weight_quantized": the prefix of every stored name.
 std::string_view stage_name(Stage stage);
 bool is_weight_stage(Stage stage);
+
+/// The online part of a run's transform, for metrics that measure it.
+struct OnlinePart {
+  const std::vector<OnlineStage>* stages = nullptr;  ///< null: unknown, or it has no online form
+  Index out_features = 0;                            ///< of all layers that read the transformed input
+};
 
 /// One matrix of one run. Statistics are computed on first use and shared by all metrics of the observation;
 /// not to be used from two threads at once.
@@ -46,6 +55,8 @@ class Observation {
   /// The method's own block size, 0 where it has none.
   Index block_size() const { return block_size_; }
   Index clipped() const { return clipped_; }
+  const OnlinePart& online() const { return online_; }
+  void set_online(const OnlinePart& online) { online_ = online; }
 
   const Moments& moments() const;        ///< over all entries
   const ErrorSums& errors() const;       ///< against the reference; empty sums where there is none
@@ -61,11 +72,11 @@ class Observation {
   std::optional<ConstMatrixRef> reference_;
   Index block_size_;
   Index clipped_;
-  mutable std::optional<Moments> moments_;
+  OnlinePart online_;
+  const Summary& summary() const;
+
+  mutable std::optional<Summary> summary_;
   mutable std::optional<ErrorSums> errors_;
-  mutable std::optional<Vector> channel_absmax_;
-  mutable std::optional<Vector> token_absmax_;
-  mutable std::optional<std::vector<double>> channel_abs_mean_;
   mutable std::optional<double> abs_median_;
 };
 

@@ -112,5 +112,31 @@ TEST(Registry, ShortTextHasOnlyWhatDiffers) {
             "sample(block=full)");
 }
 
+TEST(Registry, APresetStandsForValuesAndGivesWayToThoseGivenByName) {
+  Registries r;
+  r.readers.add(schema()
+                    .preset("style", "old", "as it was", {{"alpha", "0.25"}, {"block", "full"}})
+                    .preset("style", "new", "as it is", {{"signs", "true"}}));
+  const auto canonical = [&](const std::string& spec) { return r.readers.canonical(spec, r); };
+  const std::string old = "sample(strategy=zigzag,block=full,alpha=0.25,signs=false,mode=paper)";
+  EXPECT_EQ(canonical("sample(style=old)"), old);
+  EXPECT_EQ(canonical(old), old) << "the identity holds values, not words";
+  EXPECT_EQ(canonical("sample(alpha=1, style=old)"),
+            "sample(strategy=zigzag,block=full,alpha=1,signs=false,mode=paper)");
+  EXPECT_EQ(canonical("sample(style=new)"),
+            "sample(strategy=zigzag,block=128,alpha=0.5,signs=true,mode=paper)");
+  const auto refused = [&](const std::string& spec) -> std::string {
+    try {
+      return "accepted: " + canonical(spec);
+    } catch (const Error& e) {
+      return e.what();
+    }
+  };
+  EXPECT_EQ(refused("sample(style=odd)"),
+            "sample.style: 'odd' is no choice; did you mean 'old'? Known: old, new");
+  EXPECT_EQ(refused("sample(style=old, style=new)"), "sample.style: given twice");
+  EXPECT_NE(refused("sample(stile=old)").find("did you mean 'style'?"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace olab

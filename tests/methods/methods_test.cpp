@@ -252,7 +252,10 @@ TEST(HadamardMethod, IsFullOrInBlocksWithOrWithoutSigns) {
   EXPECT_EQ(error_of([&] { r.methods.make("hadamard(6)", r)->check(24, r); }),
             "hadamard: no Hadamard matrix of order 6 is available; block sizes of the 24 channels that have "
             "one: 2, 4, "
-            "8, 12, 24");
+            "8, 12, 24; odd_part=hartley takes any size");
+  const Matrix any = as_matrix(calibrate("hadamard(6,signs=false,odd_part=hartley)", layer, r), 24);
+  EXPECT_LT(orthogonality_error(any), 1e-6);
+  EXPECT_EQ(any.topRightCorner(6, 18).cwiseAbs().maxCoeff(), 0.0F);
   EXPECT_EQ(error_of([&] { r.methods.make("hadamard(0)", r); }),
             "hadamard.block_size: 0 is outside 2 to 65536 or 'full' or 'auto'");
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "core/linalg.hpp"
@@ -123,11 +124,11 @@ TEST(HadamardTransform, RefusesOrdersThatCannotBeBuiltAndNamesTheBlocksThatCan) 
   EXPECT_EQ(error_of([] { make_hadamard(172, 172, {}); }),
             "hadamard: no Hadamard matrix of order 172 is available; block sizes of the 172 channels that "
             "have one: "
-            "2, 4");
+            "2, 4; odd_part=hartley takes any size");
   EXPECT_EQ(
       error_of([] { make_hadamard(15, 3, {}); }),
       "hadamard: no Hadamard matrix of order 3 is available; block sizes of the 15 channels that have one: "
-      "none");
+      "none; odd_part=hartley takes any size");
   EXPECT_EQ(error_of([] { make_hadamard(96, 64, {}); }),
             "hadamard: block size 64 does not divide the 96 channels; sizes that do: 2, 3, 4, 6, 8, 12, 16, "
             "24, 32, "
@@ -139,6 +140,46 @@ TEST(HadamardTransform, RefusesOrdersThatCannotBeBuiltAndNamesTheBlocksThatCan) 
   EXPECT_EQ(error_of([] { make_hadamard(2, 2, vector({1})); }), "hadamard: 1 signs for 2 channels");
 }
 
+TEST(HadamardTransform, TakesHartleysMatrixForAnyOddPart) {
+  // 6 = 3 · 2: cas of order 3 (1, 1, 1; 1, u, v; 1, v, u) beside (1, 1; 1, -1), over √6.
+  const double u = (std::sqrt(3.0) - 1) / 2;
+  const double v = (-std::sqrt(3.0) - 1) / 2;
+  Eigen::Matrix3d cas;
+  cas << 1, 1, 1, 1, u, v, 1, v, u;
+  Eigen::MatrixXd want(6, 6);
+  for (Index i = 0; i < 6; ++i)
+    for (Index j = 0; j < 6; ++j)
+      want(i, j) = cas(i / 2, j / 2) * (i % 2 == 1 && j % 2 == 1 ? -1 : 1) / std::sqrt(6.0);
+  Matrix t = Matrix::Identity(6, 6);
+  make_hadamard(6, 6, {}, OddPart::hartley)->apply_to_activations(t);
+  EXPECT_LT((t.cast<double>() - want).cwiseAbs().maxCoeff(), 1e-7);
+  Names sink;
+  make_hadamard(12, 6, {}, OddPart::hartley)->save(sink, "");
+  EXPECT_LT((sink.tensors.at("core").cast<double>() - cas).cwiseAbs().maxCoeff(), 1e-7);
+  EXPECT_EQ(sink.indices.at("block"), (std::vector<Index>{6}));
+}
+
+TEST(HadamardTransform, OfAPowerOfTwoIsTheSameWithEitherOddPart) {
+  Matrix a = Matrix::Identity(8, 8);
+  Matrix b = a;
+  make_hadamard(8, 8, {}, OddPart::hadamard)->apply_to_activations(a);
+  make_hadamard(8, 8, {}, OddPart::hartley)->apply_to_activations(b);
+  EXPECT_EQ(a, b);
+}
+
+TEST(HadamardTransform, KeepsTheProductOverTheWholeWidthOf11008) {
+  Matrix x(3, 11008);
+  Matrix w(4, 11008);
+  RandomStream random(1);
+  random.fill_normal(x);
+  random.fill_normal(w);
+  Vector signs(11008);
+  for (float& s : signs) s = random.sign();
+  Chain chain;
+  chain.add(make_hadamard(11008, 11008, signs, OddPart::hartley));
+  EXPECT_LT(test::product_error({x, w}, chain), 2e-6);
+}
+
 TEST(Cost, CountsWhatEachTransformDoesForOneToken) {
   const Cost rotation = make_block_rotation(8, {Matrix::Identity(4, 4)})->online_cost();
   EXPECT_EQ(rotation.multiply_adds, 8 * 4);
@@ -146,6 +187,8 @@ TEST(Cost, CountsWhatEachTransformDoesForOneToken) {
   EXPECT_FALSE(rotation.foldable);
   EXPECT_EQ(make_hadamard(8, 8, {})->online_cost().multiply_adds, 8 * 3);
   EXPECT_EQ(make_hadamard(24, 24, {})->online_cost().multiply_adds, 24 * (1 + 12));
+  EXPECT_DOUBLE_EQ(make_hadamard(24, 24, {}, OddPart::hartley)->online_cost().multiply_adds,
+                   24 * (3 + (3 + 1.0 / 3) / 2 + 2));
   const Cost permutation = make_permutation({1, 0})->online_cost();
   EXPECT_EQ(permutation.multiply_adds, 0);
   EXPECT_EQ(permutation.bytes, 2 * 8);
@@ -178,6 +221,87 @@ TEST(ChainOfTransforms, AppliesInOrderAndCanAppendItself) {
   EXPECT_EQ(x, row({3, 4}));
   chain.append(chain);
   EXPECT_EQ(chain.transforms().size(), 4U);
+}
+
+/// A transform of the given kind with random contents; `channels` is a multiple of 8.
+std::shared_ptr<const Transform> random_transform(Index kind, Index channels, RandomStream& random) {
+  if (kind == 0) {
+    Vector scale(channels);
+    for (float& s : scale) s = static_cast<float>(0.5 + random.uniform());
+    return make_channel_scale(scale);
+  }
+  if (kind == 1) return make_permutation(random.permutation(channels));
+  if (kind == 2) {
+    const Index block = random.below(2) == 0 ? 8 : channels;
+    std::vector<Matrix> rotations;
+    const Index count = random.below(2) == 0 ? 1 : channels / block;
+    for (Index k = 0; k < count; ++k) rotations.push_back(random_orthogonal(block, random));
+    return make_block_rotation(channels, rotations);
+  }
+  Vector signs;
+  if (random.below(2) == 0) {
+    signs.resize(channels);
+    for (float& s : signs) s = random.sign();
+  }
+  return make_hadamard(channels, random.below(2) == 0 ? 8 : channels, signs, OddPart::hartley);
+}
+
+TEST(ChainOfTransforms, GivesTheBitsOfItsPartsOneAfterTheOther) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    RandomStream random(seed);
+    const Index channels = 8 * (1 + random.below(seed % 10 == 0 ? 60 : 12));
+    Chain chain;
+    const Index parts = 2 + random.below(4);
+    std::string kinds;
+    for (Index k = 0; k < parts; ++k) {
+      chain.add(random_transform(random.below(4), channels, random));
+      kinds += chain.transforms().back()->kind() + " ";
+    }
+    Matrix x(1 + random.below(150), channels);
+    random.fill_normal(x);
+    for (const bool weights : {false, true}) {
+      Matrix fused = x;
+      Matrix apart = x;
+      for (const auto& t : chain.transforms())
+        weights ? t->apply_to_weights(apart) : t->apply_to_activations(apart);
+      with_threads(2, [&] { weights ? chain.apply_to_weights(fused) : chain.apply_to_activations(fused); });
+      EXPECT_EQ(fused, apart) << "seed " << seed << ": " << kinds << "of " << x.rows() << " x " << channels;
+    }
+  }
+}
+
+struct Doubled final : Transform {
+  std::string kind() const override { return "doubled"; }
+  Index channels() const override { return 2; }
+  void apply_to_activations(MatrixRef x) const override { x *= 2.0F; }
+  void apply_to_weights(MatrixRef w) const override { w *= 0.5F; }
+  Cost online_cost() const override { return {2, 0, false}; }
+  void save(TensorSink& /*sink*/, const std::string& /*prefix*/) const override {}
+};
+
+TEST(ChainOfTransforms, TakesPartsThatHaveNoOnlineForm) {
+  Chain chain;
+  chain.add(std::make_shared<Doubled>());
+  chain.add(make_permutation({1, 0}));
+  Matrix x(20, 2);
+  x.col(0).setConstant(1);
+  x.col(1).setConstant(3);
+  chain.apply_to_activations(x);
+  EXPECT_TRUE((x.col(0).array() == 6.0F).all() && (x.col(1).array() == 2.0F).all());
+  EXPECT_FALSE(chain.online_stages().has_value());
+}
+
+TEST(ChainOfTransforms, LeavesWhatFoldsOutOfItsOnlineStages) {
+  Chain chain;
+  chain.add(make_channel_scale(vector({1, 2})));
+  chain.add(make_permutation({1, 0}));
+  chain.add(make_channel_scale(vector({1, 2})));
+  const auto stages = chain.online_stages();
+  ASSERT_TRUE(stages.has_value());
+  ASSERT_EQ(stages->size(), 2U);
+  EXPECT_EQ(stages->front().kind, OnlineStage::Kind::permutation);
+  EXPECT_EQ(stages->back().kind, OnlineStage::Kind::scale);
+  EXPECT_TRUE(Chain().online_stages()->empty());
 }
 
 TEST(ChainOfTransforms, SavesEveryTensorUnderPositionAndKind) {

@@ -105,9 +105,9 @@ std::size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
-TEST_F(Charts, AllSixAreRegisteredAndDescribed) {
+TEST_F(Charts, AllSevenAreRegisteredAndDescribed) {
   EXPECT_EQ(registries_.charts.names(), (std::vector<std::string>{"blocks", "channel_profile", "heatmap",
-                                                                  "histogram", "line", "surface"}));
+                                                                  "histogram", "line", "pareto", "surface"}));
   for (const std::string& name : registries_.charts.names()) {
     EXPECT_FALSE(registries_.charts.info(name).summary.empty()) << name;
     for (const ParamInfo& param : registries_.charts.info(name).params)
@@ -118,7 +118,7 @@ TEST_F(Charts, AllSixAreRegisteredAndDescribed) {
 TEST_F(Charts, EveryRegisteredChartIsRendered) {
   if (!have_gnuplot()) GTEST_SKIP() << "gnuplot is not installed";
   for (const std::string& name : registries_.charts.names()) {
-    const bool single = name == "line" || name == "heatmap";
+    const bool single = name == "line" || name == "heatmap" || name == "pareto";
     const std::string coarse = name == "surface" ? "(limit=2, tokens=8, channels=8)" : "(limit=2)";
     const auto figures = render(single ? name : name + coarse);
     ASSERT_FALSE(figures.empty()) << name;
@@ -148,6 +148,10 @@ TEST_F(Charts, SayWhichMetricsTheyNeed) {
   EXPECT_EQ(metrics("line(y=output.sqnr)"), Texts{"sqnr"});
   EXPECT_EQ(metrics("heatmap(value=output.nmse.token_mean)"), Texts{"nmse"});
   EXPECT_EQ(metrics("heatmap(value=seconds)"), Texts{});
+  EXPECT_EQ(metrics("pareto"), Texts{"nmse"});
+  EXPECT_EQ(metrics("pareto(x=online.overhead)"), (Texts{"overhead", "nmse"}));
+  EXPECT_EQ(metrics("pareto(x=output.sqnr)"), (Texts{"sqnr", "nmse"}));
+  EXPECT_EQ(metrics("pareto(x=output.nmse.token_mean)"), Texts{"nmse"});
 }
 
 TEST_F(Charts, KeepTheScriptWhereGnuplotIsMissing) {
@@ -316,6 +320,7 @@ TEST_F(Charts, OddNamesAreDrawnLiterally) {
        {odd + "2", "m", "x", {{"n", "1"}}, 0, 2, both_stages()}});
   for (const std::string& name : registries_.charts.names()) {
     const auto figures = render(name == "line"      ? "line(x=n)"
+                                : name == "pareto"  ? "pareto(x=output.nmse)"
                                 : name == "surface" ? "surface(tokens=4, channels=4)"
                                                     : name);
     for (const DrawnFigure& drawn : figures) {
@@ -349,6 +354,15 @@ TEST_F(Charts, TakeTheFittingPartOfADefinition) {
   EXPECT_EQ(definition_of(all, "output.nmse.token_mean"), "mean of e / s");
   EXPECT_EQ(definition_of(all, "seconds"), "wall time");
   EXPECT_EQ(definition_of(all, "output.mse"), "");
+}
+
+TEST_F(Charts, FindTheDirectionOfAValueByItsMetric) {
+  ChartInput all = input();
+  all.better = {{"sqnr", "higher"}, {"online.bytes", "lower"}};
+  EXPECT_EQ(better_of(all, "output.sqnr"), "higher");
+  EXPECT_EQ(better_of(all, "output.sqnr.token_mean"), "higher");
+  EXPECT_EQ(better_of(all, "online.bytes"), "lower");
+  EXPECT_EQ(better_of(all, "output.nmse"), "");
 }
 
 TEST(ChartParts, LongTextsAreCutInTheMiddle) {

@@ -153,7 +153,9 @@ inline Store synthetic_store(const std::filesystem::path& file, const SyntheticS
         }
         auto noise = random.fork(run.key);
         const double nmse = recipe.error * (1 + 0.1 * noise.normal()) * (number == 1 ? 2.5 : 1);
+        const double relative = recipe.name == "duquant" ? 0.5 / (1 + 100 * recipe.error) : 0;
         const std::map<std::string, double, std::less<>> values{{"output.nmse", nmse},
+                                                                {"online.relative_multiply_adds", relative},
                                                                 {"output.sqnr", -10 * std::log10(nmse)},
                                                                 {"original.kurtosis", 1250.5},
                                                                 {"transformed.kurtosis", 3 + 100 * nmse}};

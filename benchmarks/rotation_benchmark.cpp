@@ -1,0 +1,301 @@
+// Products, rotations, Hadamard transforms and the online path, each beside what it is measured by: the peak
+// of the multiply-add units, memcpy, OpenBLAS where it is installed, Eigen, and the same work in separate
+// passes. Everything is checked against a reference before it is timed; one thread.
+#include <benchmark/benchmark.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "benchmarks.hpp"
+#include "core/cpu.hpp"
+#include "core/hadamard.hpp"
+#include "core/linalg.hpp"
+#include "core/online.hpp"
+#include "core/parallel.hpp"
+#include "openblas.hpp"
+
+namespace olab {
+namespace {
+
+constexpr Index kTokens = 2048;
+constexpr Index kBlock = 128;
+
+// ---- baselines ------------------------------------------------------------------------------------------
+
+#if OLAB_X86_KERNELS
+using Wide = float __attribute__((vector_size(64)));
+#define OLAB_EIGHT(op, from) \
+  op(from##0) op(from##1) op(from##2) op(from##3) op(from##4) op(from##5) op(from##6) op(from##7)
+#define OLAB_DECLARE(v) Wide v = one;
+#define OLAB_STEP(v) __asm__ volatile("vfmadd213ps %2, %1, %0" : "+v"(v) : "v"(factor), "v"(term));
+
+/// Sixteen chains of multiply-adds in registers; more than latency times width of any CPU.
+OLAB_TARGET_AVX512 double multiply_adds_avx512(Index rounds) {
+  const Wide one = Wide{} + 1.0F;
+  const Wide factor = Wide{} + 0.999F;
+  const Wide term = Wide{} + 0.001F;
+  OLAB_EIGHT(OLAB_DECLARE, a)
+  OLAB_EIGHT(OLAB_DECLARE, b)
+  for (Index i = 0; i < rounds; ++i) {
+    OLAB_EIGHT(OLAB_STEP, a)
+    OLAB_EIGHT(OLAB_STEP, b)
+  }
+  return static_cast<double>(rounds) * 16 * 16;
+}
+#endif
+
+void peak(benchmark::State& state) {
+#if OLAB_X86_KERNELS
+  if (cpu_level() >= CpuLevel::avx512) {
+    double done = 0;
+    for (auto _ : state) done += multiply_adds_avx512(100000);
+    state.counters["multiply_adds"] = benchmark::Counter(done, benchmark::Counter::kIsRate);
+    return;
+  }
+#endif
+  state.SkipWithError("the peak is measured with AVX-512 only");
+}
+
+/// Matrices on huge pages, as a long-running program has them: the comparison is not one of page tables.
+Matrix on_huge_pages(Index rows, Index columns) {
+  Matrix out(rows, columns);
+  const auto begin = reinterpret_cast<std::uintptr_t>(out.data()) & ~std::uintptr_t{4095};
+  madvise(reinterpret_cast<void*>(begin), static_cast<std::size_t>(out.size()) * sizeof(float),
+          MADV_HUGEPAGE);
+  RandomStream random(1);
+  random.fill_normal(out);
+  for (Index j = 0; j < 6 && j < columns; ++j) out.col(j * columns / 6) *= 20.0F;
+  return out;
+}
+
+void copy(benchmark::State& state) {
+  const Matrix x = on_huge_pages(kTokens, state.range(0));
+  Matrix y = on_huge_pages(kTokens, state.range(0));
+  for (auto _ : state) {
+    std::memcpy(y.data(), x.data(), static_cast<std::size_t>(x.size()) * sizeof(float));
+    benchmark::DoNotOptimize(y.data());
+  }
+}
+
+bool close(const ConstMatrixRef& a, const ConstMatrixRef& b) {
+  return (a - b).norm() <= 1e-4F * b.norm();
+}
+
+void set_rate(benchmark::State& state, double multiply_adds) {
+  state.counters["multiply_adds"] =
+      benchmark::Counter(multiply_adds, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// Runs `body` on one thread, as often as the library asks for.
+void time(benchmark::State& state, const std::function<void()>& body) {
+  for (auto _ : state) {
+    with_threads(1, body);
+    benchmark::ClobberMemory();
+  }
+}
+
+enum class Who { ours, openblas, eigen };
+
+bool skip_without_openblas(benchmark::State& state, Who who) {
+  if (who != Who::openblas || openblas().sgemm != nullptr) return false;
+  state.SkipWithError("libopenblas.so.0 is not installed");
+  return true;
+}
+
+// ---- products -------------------------------------------------------------------------------------------
+
+void product(benchmark::State& state, Who who) {
+  if (skip_without_openblas(state, who)) return;
+  const Matrix x = on_huge_pages(512, 4096);
+  const Matrix w = on_huge_pages(4096, 4096);
+  Matrix y(512, 4096);
+  const auto run = [&] {
+    if (who == Who::ours) {
+      multiply_transposed(x, w, y);
+    } else if (who == Who::openblas) {
+      openblas_product(x, w, true, y);
+    } else {
+      y.noalias() = x * w.transpose();
+    }
+  };
+  run();
+  const Matrix some = x.topRows(4) * w.transpose();
+  if (!close(y.topRows(4), some)) state.SkipWithError("the product differs from Eigen's");
+  time(state, run);
+  set_rate(state, 512.0 * 4096 * 4096);
+}
+
+/// OpenBLAS and Eigen see the tokens' blocks as rows of one tall matrix, the best form for them.
+void rotation(benchmark::State& state, Who who) {
+  if (skip_without_openblas(state, who)) return;
+  const Index channels = state.range(0);
+  RandomStream random(3);
+  const Matrix r = random_orthogonal(kBlock, random);
+  const Matrix x = on_huge_pages(kTokens * channels / kBlock, kBlock);
+  Matrix y = x;
+  const auto run = [&] {
+    if (who == Who::ours) {
+      rotate_blocks(Eigen::Map<Matrix>(y.data(), kTokens, channels), r);  // in place
+    } else if (who == Who::openblas) {
+      openblas_product(x, r, false, y);
+    } else {
+      y.noalias() = x * r;
+    }
+  };
+  run();
+  const Matrix some = x.topRows(64) * r;
+  if (!close(y.topRows(64), some)) state.SkipWithError("the rotation differs from Eigen's");
+  time(state, run);
+  set_rate(state, static_cast<double>(kTokens * channels) * kBlock);
+}
+
+// ---- Hadamard -------------------------------------------------------------------------------------------
+
+FastHadamard hadamard_of(Index channels, Index block) {
+  RandomStream random(4);
+  Vector signs(channels);
+  for (float& s : signs) s = random.sign();
+  const Index odd = block / (block & -block);
+  return {block, odd == 1 ? OddFactor() : OddFactor::hartley(odd), signs};
+}
+
+void hadamard(benchmark::State& state) {
+  const Index channels = state.range(0);
+  const FastHadamard fast = hadamard_of(channels, state.range(1));
+  Matrix x = on_huge_pages(kTokens, channels);
+  // Orthogonal, and its own inverse apart from the signs.
+  Matrix two = x.topRows(2);
+  fast.apply(two);
+  two.array().rowwise() *= fast.signs().array();
+  fast.apply(two);
+  two.array().rowwise() *= fast.signs().array();
+  if (!close(two, x.topRows(2))) state.SkipWithError("the transform is not its own inverse");
+  time(state, [&] { fast.apply(x); });
+}
+
+// ---- online ---------------------------------------------------------------------------------------------
+
+struct Online {
+  std::string name;
+  std::vector<OnlineStage> stages;
+  Precision precision = Precision::fp32;
+};
+
+std::vector<Index> random_order(Index channels) {
+  return RandomStream(5).permutation(channels);
+}
+
+std::vector<OnlineStage> rotate_permute_rotate(Index channels) {
+  RandomStream random(6);
+  return {OnlineStage::rotate({random_orthogonal(kBlock, random)}),
+          OnlineStage::permute(random_order(channels)),
+          OnlineStage::rotate({random_orthogonal(kBlock, random)})};
+}
+
+std::vector<OnlineStage> hadamard_permute_hadamard(Index channels) {
+  return {OnlineStage::transform(hadamard_of(channels, kBlock)), OnlineStage::permute(random_order(channels)),
+          OnlineStage::transform(hadamard_of(channels, kBlock))};
+}
+
+std::vector<Online> online_paths(Index channels) {
+  return {{"round_to_nearest", {}},
+          {"rotate_permute_rotate/fp32", rotate_permute_rotate(channels)},
+          {"rotate_permute_rotate/bf16", rotate_permute_rotate(channels), Precision::bf16},
+          {"hadamard", {OnlineStage::transform(hadamard_of(channels, kBlock))}},
+          {"hadamard_full", {OnlineStage::transform(hadamard_of(channels, channels))}},
+          {"hadamard_permute_hadamard", hadamard_permute_hadamard(channels)}};
+}
+
+/// A fused path, checked by the error of its dequantized result: that of 4-bit integers on such data.
+void fused(benchmark::State& state, std::size_t which) {
+  const Index channels = state.range(0);
+  const Online path = online_paths(channels)[which];
+  if (!precision_available(path.precision)) {
+    state.SkipWithError("this CPU has no products of this precision");
+    return;
+  }
+  const Matrix x = on_huge_pages(kTokens, channels);
+  const OnlineTransform online(channels, path.stages, path.precision);
+  IntegerMatrix out;
+  online.run(x.topRows(64), 4, out);
+  Matrix want = x.topRows(64);
+  OnlineTransform(channels, path.stages, Precision::stored).apply(want);
+  double worst = 0;
+  for (Index t = 0; t < 64; ++t) {
+    const auto i = static_cast<std::size_t>(t);
+    for (Index j = 0; j < channels; ++j) {
+      const float got = (static_cast<float>(out.row(t)[j]) - out.zero[i]) * out.step[i];
+      worst = std::max(worst, static_cast<double>(std::abs(got - want(t, j)) / out.step[i]));
+    }
+  }
+  if (worst > 1.1) state.SkipWithError("a code is more than a step off");
+  time(state, [&] { online.run(x, 4, out); });
+  state.counters["nmse"] = online.precision_error(x.topRows(64));
+}
+
+/// Rotate, gather, rotate, quantize: each a pass over memory with our own kernels.
+void four_passes(benchmark::State& state) {
+  const Index channels = state.range(0);
+  const std::vector<OnlineStage> stages = rotate_permute_rotate(channels);
+  const Matrix x = on_huge_pages(kTokens, channels);
+  Matrix y = x;
+  Matrix z = x;
+  const std::vector<Index>& order = *stages[1].order;
+  const OnlineTransform quantize(channels, {});
+  IntegerMatrix out;
+  time(state, [&] {
+    rotate_blocks(y, stages[0].rotations->front());
+    for (Index t = 0; t < y.rows(); ++t) {
+      const float* const from = y.row(t).data();
+      float* const to = z.row(t).data();
+      for (Index j = 0; j < channels; ++j) to[j] = from[order[static_cast<std::size_t>(j)]];
+    }
+    rotate_blocks(z, stages[2].rotations->front());
+    quantize.run(z, 4, out);
+  });
+}
+
+const char* name_of(Who who) {
+  return who == Who::ours ? "ours" : who == Who::openblas ? "openblas" : "eigen";
+}
+
+}  // namespace
+
+void register_rotation_benchmarks() {
+  constexpr auto kUnit = benchmark::kMillisecond;
+  benchmark::RegisterBenchmark("rotation/peak_of_multiply_adds", peak)->Unit(kUnit);
+  for (const Index channels : {4096, 8192, 11008})
+    benchmark::RegisterBenchmark("rotation/memcpy", copy)->Arg(channels)->Unit(kUnit);
+  for (const Who who : {Who::ours, Who::openblas, Who::eigen}) {
+    const std::string name = name_of(who);
+    benchmark::RegisterBenchmark(("rotation/product_512x4096x4096/" + name).c_str(), product, who)
+        ->Unit(kUnit);
+    benchmark::RegisterBenchmark(("rotation/rotate_blocks/" + name).c_str(), rotation, who)
+        ->Arg(4096)
+        ->Arg(11008)
+        ->Unit(kUnit);
+  }
+  for (const auto& [channels, block] : std::vector<std::pair<Index, Index>>{
+           {4096, 128}, {4096, 4096}, {8192, 8192}, {11008, 128}, {11008, 11008}})
+    benchmark::RegisterBenchmark("rotation/hadamard", hadamard)->Args({channels, block})->Unit(kUnit);
+  const std::vector<Online> paths = online_paths(kBlock);
+  for (std::size_t k = 0; k < paths.size(); ++k)
+    benchmark::RegisterBenchmark(("rotation/online/" + paths[k].name).c_str(), fused, k)
+        ->Arg(4096)
+        ->Arg(11008)
+        ->Unit(kUnit);
+  benchmark::RegisterBenchmark("rotation/online/rotate_permute_rotate/four_passes", four_passes)
+      ->Arg(4096)
+      ->Arg(11008)
+      ->Unit(kUnit);
+}
+
+}  // namespace olab

@@ -1,0 +1,24 @@
+#include "core/memory.hpp"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+
+namespace olab {
+
+void advise_huge_pages(void* memory, std::size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr std::uintptr_t kPage = 4096;
+  constexpr std::size_t kWorthwhile = std::size_t{4} << 20;
+  if (bytes < kWorthwhile) return;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage;
+  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / kPage * kPage;
+  // A refusal (an old kernel, a container) costs speed and nothing else.
+  (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)memory;
+  (void)bytes;
+#endif
+}
+
+}  // namespace olab
