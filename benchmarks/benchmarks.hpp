@@ -12,6 +12,7 @@ void register_product_benchmarks();
 void register_quantize_benchmarks();
 void register_method_benchmarks();
 void register_rotation_benchmarks();
+void register_search_benchmarks();
 void register_study_benchmarks();
 
 /// tokens × channels with six channels twenty times larger than the others.

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   olab::register_quantize_benchmarks();
   olab::register_method_benchmarks();
   olab::register_rotation_benchmarks();
+  olab::register_search_benchmarks();
   olab::register_study_benchmarks();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
