@@ -18,8 +18,8 @@ struct OpenBlas {
   std::string core;       ///< whose kernels it takes
 };
 
-/// One thread. Debian's does not know new CPUs and would take its SSE3 kernels, up to five times slower: unless
-/// the user says otherwise by OPENBLAS_CORETYPE, it is told which to take.
+/// One thread. Debian's does not know new CPUs and would take its SSE3 kernels, up to five times slower:
+/// unless the user says otherwise by OPENBLAS_CORETYPE, it is told which to take.
 inline const OpenBlas& openblas() {
   static const OpenBlas found = []() -> OpenBlas {
     const char* const core = cpu_level() >= CpuLevel::avx512 ? "SKYLAKEX" : "HASWELL";

@@ -28,7 +28,8 @@ constexpr Index kBlock = 128;
 constexpr Index kSteps = 256;
 
 const std::vector<std::string>& families() {
-  static const std::vector<std::string> names{"both", "massive", "normal", "heavy", "gaussian", "constant_norm"};
+  static const std::vector<std::string> names{"both",  "massive",  "normal",
+                                              "heavy", "gaussian", "constant_norm"};
   return names;
 }
 
@@ -120,14 +121,16 @@ RotationSearch plain_search(const Matrix& x, const RotationSettings& s, const St
   }
 }
 
-/// Whether both searches went the same way. OpenBLAS fuses multiply and add, so values agree to rounding; that
-/// grows from step to step, and once two rows tie within it the ways part. The part in front must be long.
+/// Whether both searches went the same way. OpenBLAS fuses multiply and add, so values agree to rounding;
+/// that grows from step to step, and once two rows tie within it the ways part. The part in front must be
+/// long.
 std::string compare(const RotationSearch& ours, const RotationSearch& plain) {
   std::size_t same = 0;
   while (same < plain.scores.size() &&
          std::abs(ours.scores[same] - plain.scores[same]) <= 1e-4F * plain.scores[same])
     ++same;
-  if (same == plain.scores.size() && ours.kept == plain.kept && ours.exchanges == plain.exchanges) return "equal";
+  if (same == plain.scores.size() && ours.kept == plain.kept && ours.exchanges == plain.exchanges)
+    return "equal";
   return same < 32 ? "" : "equal for " + std::to_string(same) + " steps, then a tie to rounding";
 }
 
@@ -160,7 +163,8 @@ void search(benchmark::State& state, const std::string& family, const RotationSe
   RotationSearch found;
   with_threads(threads, [&] {
     found = search_rotation(x, s, random_steps(s, RandomStream(2)), nullptr);
-    if (s.search != "sample" && !score_is_true(x, s, found)) state.SkipWithError("the score is not that of x R");
+    if (s.search != "sample" && !score_is_true(x, s, found))
+      state.SkipWithError("the score is not that of x R");
     for (auto _ : state) found = search_rotation(x, s, random_steps(s, RandomStream(2)), nullptr);
   });
   state.counters["score"] = found.scores[static_cast<std::size_t>(found.kept)];
@@ -213,7 +217,8 @@ void register_search_benchmarks() {
     add("paper", paper, 1);
     for (const char* const cheap : {"random-pivot", "hadamards", "sample"})
       add(std::string("paper_") + cheap, with(paper, [&](RotationSettings& s) { s.search = cheap; }), 1);
-    benchmark::RegisterBenchmark(("calibration/" + family + "/released").c_str(), calibration, family, released)
+    benchmark::RegisterBenchmark(("calibration/" + family + "/released").c_str(), calibration, family,
+                                 released)
         ->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark(("calibration/" + family + "/paper").c_str(), calibration, family, paper)
         ->Unit(benchmark::kMillisecond);

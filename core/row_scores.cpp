@@ -431,10 +431,13 @@ std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Inde
       std::uint64_t mask = 0;
       for (Index i = 0; i < kCodeRows; ++i) {
         const auto& s = sums[i];
-        const std::int32_t reach = std::max(std::max({s[0], s[1], s[2], s[3]}) - rows.limits->high[static_cast<std::size_t>(i)],
-                                            rows.limits->low[static_cast<std::size_t>(i)] - std::min({s[0], s[1], s[2], s[3]}));
+        const std::int32_t reach =
+            std::max(std::max({s[0], s[1], s[2], s[3]}) - rows.limits->high[static_cast<std::size_t>(i)],
+                     rows.limits->low[static_cast<std::size_t>(i)] - std::min({s[0], s[1], s[2], s[3]}));
         const bool reached =
-            first ? static_cast<float>(reach) >= rows.limits->rest[static_cast<std::size_t>(i)] * m.rest[static_cast<std::size_t>(t)] : reach >= 0;
+            first ? static_cast<float>(reach) >=
+                        rows.limits->rest[static_cast<std::size_t>(i)] * m.rest[static_cast<std::size_t>(t)]
+                  : reach >= 0;
         mask |= static_cast<std::uint64_t>(reached) << static_cast<unsigned>(i);
       }
       return mask;
@@ -482,14 +485,17 @@ OLAB_TARGET_AVX2 inline __m256i reach_avx2(const __m256i (&acc)[kTile], const Fi
   const __m256i high = _mm256_max_epi32(_mm256_max_epi32(acc[0], acc[1]), _mm256_max_epi32(acc[2], acc[3]));
   const __m256i low = _mm256_min_epi32(_mm256_min_epi32(acc[0], acc[1]), _mm256_min_epi32(acc[2], acc[3]));
   return _mm256_max_epi32(
-      _mm256_sub_epi32(high, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->high.data() + i))),
-      _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->low.data() + i)), low));
+      _mm256_sub_epi32(high,
+                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->high.data() + i))),
+      _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->low.data() + i)),
+                       low));
 }
 
 OLAB_TARGET_AVX2 inline std::uint64_t first_look_avx2(const __m256i (&acc)[kTile], const FilterRows& rows,
                                                       Index i, float rest_tile) {
   const __m256 reach = _mm256_cvtepi32_ps(reach_avx2(acc, rows, i));
-  const __m256 least = _mm256_mul_ps(_mm256_loadu_ps(rows.limits->rest.data() + i), _mm256_set1_ps(rest_tile));
+  const __m256 least =
+      _mm256_mul_ps(_mm256_loadu_ps(rows.limits->rest.data() + i), _mm256_set1_ps(rest_tile));
   return static_cast<std::uint64_t>(_mm256_movemask_ps(_mm256_cmp_ps(reach, least, _CMP_GE_OQ)));
 }
 
@@ -518,8 +524,8 @@ OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMa
       add_avx2(codes, tile, 0, head, acc);
       std::uint64_t mask = 0xFFFF;
       if (m.skip > 0) {
-        mask = first_look_avx2(acc[0], rows, i, rest_tile) |
-               first_look_avx2(acc[1], rows, i + 8, rest_tile) << 8U;
+        mask = first_look_avx2(acc[0], rows, i, rest_tile) | first_look_avx2(acc[1], rows, i + 8, rest_tile)
+                                                                 << 8U;
         if (mask == 0) continue;
         needed = true;
         for (Index c = 0; c < kTile; ++c) {
@@ -542,108 +548,109 @@ OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMa
 #define OLAB_DOT_AVX512(acc, x, r) \
   acc = _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(x, r), _mm512_set1_epi16(1)))
 
-#define OLAB_BROADCAST(r, c)                        \
-  __m512i r;                                        \
-  {                                                 \
-    std::int32_t four = 0;                          \
+#define OLAB_BROADCAST(r, c)                           \
+  __m512i r;                                           \
+  {                                                    \
+    std::int32_t four = 0;                             \
     __builtin_memcpy(&four, tile + g * 16 + (c)*4, 4); \
-    r = _mm512_set1_epi32(four);                    \
+    r = _mm512_set1_epi32(four);                       \
   }
 
 /// Adds groups from … to of one tile to 64 rows × 4 columns in 16 registers.
-#define OLAB_ADD_GROUPS(DOT, from, to)                                   \
-  for (Index g = from; g < (to); ++g) {                                  \
-    const std::uint8_t* const x = rows.codes + g * kCodeRows * 4;        \
-    const __m512i x0 = _mm512_loadu_si512(x);                            \
-    const __m512i x1 = _mm512_loadu_si512(x + 64);                       \
-    const __m512i x2 = _mm512_loadu_si512(x + 128);                      \
-    const __m512i x3 = _mm512_loadu_si512(x + 192);                      \
-    OLAB_BROADCAST(r0, 0)                                                \
-    DOT(a00, x0, r0);                                                    \
-    DOT(a10, x1, r0);                                                    \
-    DOT(a20, x2, r0);                                                    \
-    DOT(a30, x3, r0);                                                    \
-    OLAB_BROADCAST(r1, 1)                                                \
-    DOT(a01, x0, r1);                                                    \
-    DOT(a11, x1, r1);                                                    \
-    DOT(a21, x2, r1);                                                    \
-    DOT(a31, x3, r1);                                                    \
-    OLAB_BROADCAST(r2, 2)                                                \
-    DOT(a02, x0, r2);                                                    \
-    DOT(a12, x1, r2);                                                    \
-    DOT(a22, x2, r2);                                                    \
-    DOT(a32, x3, r2);                                                    \
-    OLAB_BROADCAST(r3, 3)                                                \
-    DOT(a03, x0, r3);                                                    \
-    DOT(a13, x1, r3);                                                    \
-    DOT(a23, x2, r3);                                                    \
-    DOT(a33, x3, r3);                                                    \
+#define OLAB_ADD_GROUPS(DOT, from, to)                            \
+  for (Index g = from; g < (to); ++g) {                           \
+    const std::uint8_t* const x = rows.codes + g * kCodeRows * 4; \
+    const __m512i x0 = _mm512_loadu_si512(x);                     \
+    const __m512i x1 = _mm512_loadu_si512(x + 64);                \
+    const __m512i x2 = _mm512_loadu_si512(x + 128);               \
+    const __m512i x3 = _mm512_loadu_si512(x + 192);               \
+    OLAB_BROADCAST(r0, 0)                                         \
+    DOT(a00, x0, r0);                                             \
+    DOT(a10, x1, r0);                                             \
+    DOT(a20, x2, r0);                                             \
+    DOT(a30, x3, r0);                                             \
+    OLAB_BROADCAST(r1, 1)                                         \
+    DOT(a01, x0, r1);                                             \
+    DOT(a11, x1, r1);                                             \
+    DOT(a21, x2, r1);                                             \
+    DOT(a31, x3, r1);                                             \
+    OLAB_BROADCAST(r2, 2)                                         \
+    DOT(a02, x0, r2);                                             \
+    DOT(a12, x1, r2);                                             \
+    DOT(a22, x2, r2);                                             \
+    DOT(a32, x3, r2);                                             \
+    OLAB_BROADCAST(r3, 3)                                         \
+    DOT(a03, x0, r3);                                             \
+    DOT(a13, x1, r3);                                             \
+    DOT(a23, x2, r3);                                             \
+    DOT(a33, x3, r3);                                             \
   }
 
 #define OLAB_OFFSET(c, offsets) _mm512_set1_epi32(offsets[static_cast<std::size_t>(t * kTile + (c))])
 
 /// What the 16 rows from i on reach.
-#define OLAB_REACH(i, b0, b1, b2, b3)                                                      \
-  reach_avx512(_mm512_min_epi32(_mm512_min_epi32(b0, b1), _mm512_min_epi32(b2, b3)),       \
+#define OLAB_REACH(i, b0, b1, b2, b3)                                                \
+  reach_avx512(_mm512_min_epi32(_mm512_min_epi32(b0, b1), _mm512_min_epi32(b2, b3)), \
                _mm512_max_epi32(_mm512_max_epi32(b0, b1), _mm512_max_epi32(b2, b3)), rows, i)
 
-#define OLAB_FIRST_LOOK(i, b0, b1, b2, b3) first_look_avx512(OLAB_REACH(i, b0, b1, b2, b3), rows, i, rest_tile)
+#define OLAB_FIRST_LOOK(i, b0, b1, b2, b3) \
+  first_look_avx512(OLAB_REACH(i, b0, b1, b2, b3), rows, i, rest_tile)
 #define OLAB_LAST_LOOK(i, b0, b1, b2, b3) last_look_avx512(OLAB_REACH(i, b0, b1, b2, b3))
 
-#define OLAB_LOOK_ALL(LOOK)                                                  \
-  (LOOK(0, a00, a01, a02, a03) | LOOK(16, a10, a11, a12, a13) << 16U |       \
-   LOOK(32, a20, a21, a22, a23) << 32U | LOOK(48, a30, a31, a32, a33) << 48U)
+#define OLAB_LOOK_ALL(LOOK)                                                                                  \
+  (LOOK(0, a00, a01, a02, a03) | LOOK(16, a10, a11, a12, a13) << 16U | LOOK(32, a20, a21, a22, a23) << 32U | \
+   LOOK(48, a30, a31, a32, a33) << 48U)
 
-#define OLAB_FILTER(NAME, TARGET, DOT)                                                                \
-  TARGET std::uint64_t NAME(const FilterRows& rows, const CodedMatrix& m, Index& second) {            \
-    std::uint64_t found = 0;                                                                          \
-    const Index tiles = static_cast<Index>(m.rest.size());                                            \
-    const Index head = m.groups - m.skip;                                                             \
-    const Index fetched = m.groups * kCodeRows * 4 / 64 / tiles;                                      \
-    for (Index t = 0; t < tiles; ++t) {                                                               \
-      const std::int8_t* const tile = m.codes.data() + t * m.groups * 16;                             \
-      for (Index line = t * fetched; line < t * fetched + fetched; ++line)                            \
-        __builtin_prefetch(rows.next + line * 64);                                                    \
-      __m512i a00 = OLAB_OFFSET(0, m.first_offset);                                                   \
-      __m512i a01 = OLAB_OFFSET(1, m.first_offset);                                                   \
-      __m512i a02 = OLAB_OFFSET(2, m.first_offset);                                                   \
-      __m512i a03 = OLAB_OFFSET(3, m.first_offset);                                                   \
-      __m512i a10 = a00, a20 = a00, a30 = a00;                                                        \
-      __m512i a11 = a01, a21 = a01, a31 = a01;                                                        \
-      __m512i a12 = a02, a22 = a02, a32 = a02;                                                        \
-      __m512i a13 = a03, a23 = a03, a33 = a03;                                                        \
-      OLAB_ADD_GROUPS(DOT, 0, head)                                                                   \
-      std::uint64_t mask = ~std::uint64_t{0};                                                         \
-      if (m.skip > 0) {                                                                               \
-        const __m512 rest_tile = _mm512_set1_ps(m.rest[static_cast<std::size_t>(t)]);                 \
-        mask = OLAB_LOOK_ALL(OLAB_FIRST_LOOK);                                                        \
-        if (mask == 0) continue;                                                                      \
-        ++second;                                                                                     \
-        const __m512i s0 = OLAB_OFFSET(0, m.second_offset);                                           \
-        const __m512i s1 = OLAB_OFFSET(1, m.second_offset);                                           \
-        const __m512i s2 = OLAB_OFFSET(2, m.second_offset);                                           \
-        const __m512i s3 = OLAB_OFFSET(3, m.second_offset);                                           \
-        a00 = _mm512_add_epi32(a00, s0);                                                              \
-        a10 = _mm512_add_epi32(a10, s0);                                                              \
-        a20 = _mm512_add_epi32(a20, s0);                                                              \
-        a30 = _mm512_add_epi32(a30, s0);                                                              \
-        a01 = _mm512_add_epi32(a01, s1);                                                              \
-        a11 = _mm512_add_epi32(a11, s1);                                                              \
-        a21 = _mm512_add_epi32(a21, s1);                                                              \
-        a31 = _mm512_add_epi32(a31, s1);                                                              \
-        a02 = _mm512_add_epi32(a02, s2);                                                              \
-        a12 = _mm512_add_epi32(a12, s2);                                                              \
-        a22 = _mm512_add_epi32(a22, s2);                                                              \
-        a32 = _mm512_add_epi32(a32, s2);                                                              \
-        a03 = _mm512_add_epi32(a03, s3);                                                              \
-        a13 = _mm512_add_epi32(a13, s3);                                                              \
-        a23 = _mm512_add_epi32(a23, s3);                                                              \
-        a33 = _mm512_add_epi32(a33, s3);                                                              \
-        OLAB_ADD_GROUPS(DOT, head, m.groups)                                                          \
-      }                                                                                               \
-      found |= mask & OLAB_LOOK_ALL(OLAB_LAST_LOOK);                                                  \
-    }                                                                                                 \
-    return found;                                                                                     \
+#define OLAB_FILTER(NAME, TARGET, DOT)                                                     \
+  TARGET std::uint64_t NAME(const FilterRows& rows, const CodedMatrix& m, Index& second) { \
+    std::uint64_t found = 0;                                                               \
+    const Index tiles = static_cast<Index>(m.rest.size());                                 \
+    const Index head = m.groups - m.skip;                                                  \
+    const Index fetched = m.groups * kCodeRows * 4 / 64 / tiles;                           \
+    for (Index t = 0; t < tiles; ++t) {                                                    \
+      const std::int8_t* const tile = m.codes.data() + t * m.groups * 16;                  \
+      for (Index line = t * fetched; line < t * fetched + fetched; ++line)                 \
+        __builtin_prefetch(rows.next + line * 64);                                         \
+      __m512i a00 = OLAB_OFFSET(0, m.first_offset);                                        \
+      __m512i a01 = OLAB_OFFSET(1, m.first_offset);                                        \
+      __m512i a02 = OLAB_OFFSET(2, m.first_offset);                                        \
+      __m512i a03 = OLAB_OFFSET(3, m.first_offset);                                        \
+      __m512i a10 = a00, a20 = a00, a30 = a00;                                             \
+      __m512i a11 = a01, a21 = a01, a31 = a01;                                             \
+      __m512i a12 = a02, a22 = a02, a32 = a02;                                             \
+      __m512i a13 = a03, a23 = a03, a33 = a03;                                             \
+      OLAB_ADD_GROUPS(DOT, 0, head)                                                        \
+      std::uint64_t mask = ~std::uint64_t{0};                                              \
+      if (m.skip > 0) {                                                                    \
+        const __m512 rest_tile = _mm512_set1_ps(m.rest[static_cast<std::size_t>(t)]);      \
+        mask = OLAB_LOOK_ALL(OLAB_FIRST_LOOK);                                             \
+        if (mask == 0) continue;                                                           \
+        ++second;                                                                          \
+        const __m512i s0 = OLAB_OFFSET(0, m.second_offset);                                \
+        const __m512i s1 = OLAB_OFFSET(1, m.second_offset);                                \
+        const __m512i s2 = OLAB_OFFSET(2, m.second_offset);                                \
+        const __m512i s3 = OLAB_OFFSET(3, m.second_offset);                                \
+        a00 = _mm512_add_epi32(a00, s0);                                                   \
+        a10 = _mm512_add_epi32(a10, s0);                                                   \
+        a20 = _mm512_add_epi32(a20, s0);                                                   \
+        a30 = _mm512_add_epi32(a30, s0);                                                   \
+        a01 = _mm512_add_epi32(a01, s1);                                                   \
+        a11 = _mm512_add_epi32(a11, s1);                                                   \
+        a21 = _mm512_add_epi32(a21, s1);                                                   \
+        a31 = _mm512_add_epi32(a31, s1);                                                   \
+        a02 = _mm512_add_epi32(a02, s2);                                                   \
+        a12 = _mm512_add_epi32(a12, s2);                                                   \
+        a22 = _mm512_add_epi32(a22, s2);                                                   \
+        a32 = _mm512_add_epi32(a32, s2);                                                   \
+        a03 = _mm512_add_epi32(a03, s3);                                                   \
+        a13 = _mm512_add_epi32(a13, s3);                                                   \
+        a23 = _mm512_add_epi32(a23, s3);                                                   \
+        a33 = _mm512_add_epi32(a33, s3);                                                   \
+        OLAB_ADD_GROUPS(DOT, head, m.groups)                                               \
+      }                                                                                    \
+      found |= mask & OLAB_LOOK_ALL(OLAB_LAST_LOOK);                                       \
+    }                                                                                      \
+    return found;                                                                          \
   }
 
 OLAB_TARGET_AVX512 OLAB_INLINE __m512i reach_avx512(__m512i low, __m512i high, const FilterRows& rows,
@@ -654,7 +661,8 @@ OLAB_TARGET_AVX512 OLAB_INLINE __m512i reach_avx512(__m512i low, __m512i high, c
 
 OLAB_TARGET_AVX512 OLAB_INLINE std::uint64_t first_look_avx512(__m512i reach, const FilterRows& rows, Index i,
                                                                __m512 rest_tile) {
-  return _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(reach), _mm512_mul_ps(_mm512_loadu_ps(rows.limits->rest.data() + i), rest_tile),
+  return _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(reach),
+                            _mm512_mul_ps(_mm512_loadu_ps(rows.limits->rest.data() + i), rest_tile),
                             _CMP_GE_OQ);
 }
 
@@ -687,36 +695,41 @@ struct Kernels {
   std::uint64_t (*filter)(const FilterRows& rows, const CodedMatrix& m, Index& second);
 };
 
-#define OLAB_FLOAT_KERNELS(NAME, TARGET, V, VECTORS)                                                       \
-  TARGET void measure_##NAME(const float* rows, Index stride, Index count, Index size, RowFacts* out) {    \
-    measure_all(rows, stride, count, size, out);                                                           \
-  }                                                                                                        \
-  TARGET void score_##NAME(const float* const* rows, Index count, const float* r, Index stride,            \
-                           Index size, RowRange* out) {                                                    \
-    score_all<V, VECTORS>(rows, count, r, stride, size, out);                                              \
-  }                                                                                                        \
-  TARGET void product_##NAME(const float* row, const float* r, Index stride, Index size, float* y) {       \
-    product_row<V>(row, r, stride, size, y);                                                               \
-  }                                                                                                        \
-  TARGET void encode_##NAME(const float* const* rows, Index count, Index size, std::uint8_t* bytes,        \
-                            CodedRows& out) {                                                              \
-    encode_all(rows, count, size, bytes, out);                                                             \
-  }                                                                                                        \
-  TARGET void chunk_##NAME(const float* r, Index stride, const CodedMatrix& m, std::int8_t* codes,         \
-                           std::int32_t* first_offset, std::int32_t* second_offset, ChunkSums& sums) {     \
-    encode_chunk(r, stride, m, codes, first_offset, second_offset, sums);                                  \
-  }                                                                                                        \
-  TARGET float largest_##NAME(const float* values, Index count) { return largest_entry(values, count); }     \
-  TARGET float square_sum_##NAME(const float* values, Index stride, Index size) {                          \
-    return largest_square_sum(values, stride, size);                                                       \
-  }                                                                                                        \
-  TARGET void limits_##NAME(const RowBounds& bounds, const float* rests, RowRange range, float norm,       \
-                            float residual, float step_r, FilterLimits& out) {                             \
-    make_limits(bounds, rests, range, norm, residual, step_r, out);                                        \
+#define OLAB_FLOAT_KERNELS(NAME, TARGET, V, VECTORS)                                                        \
+  TARGET void measure_##NAME(const float* rows, Index stride, Index count, Index size, RowFacts* out) {     \
+    measure_all(rows, stride, count, size, out);                                                            \
+  }                                                                                                         \
+  TARGET void score_##NAME(const float* const* rows, Index count, const float* r, Index stride, Index size, \
+                           RowRange* out) {                                                                 \
+    score_all<V, VECTORS>(rows, count, r, stride, size, out);                                               \
+  }                                                                                                         \
+  TARGET void product_##NAME(const float* row, const float* r, Index stride, Index size, float* y) {        \
+    product_row<V>(row, r, stride, size, y);                                                                \
+  }                                                                                                         \
+  TARGET void encode_##NAME(const float* const* rows, Index count, Index size, std::uint8_t* bytes,         \
+                            CodedRows& out) {                                                               \
+    encode_all(rows, count, size, bytes, out);                                                              \
+  }                                                                                                         \
+  TARGET void chunk_##NAME(const float* r, Index stride, const CodedMatrix& m, std::int8_t* codes,          \
+                           std::int32_t* first_offset, std::int32_t* second_offset, ChunkSums& sums) {      \
+    encode_chunk(r, stride, m, codes, first_offset, second_offset, sums);                                   \
+  }                                                                                                         \
+  TARGET float largest_##NAME(const float* values, Index count) {                                           \
+    return largest_entry(values, count);                                                                    \
+  }                                                                                                         \
+  TARGET float square_sum_##NAME(const float* values, Index stride, Index size) {                           \
+    return largest_square_sum(values, stride, size);                                                        \
+  }                                                                                                         \
+  TARGET void limits_##NAME(const RowBounds& bounds, const float* rests, RowRange range, float norm,        \
+                            float residual, float step_r, FilterLimits& out) {                              \
+    make_limits(bounds, rests, range, norm, residual, step_r, out);                                         \
   }
 
-#define OLAB_KERNEL_TABLE(NAME, FILTER) \
-  { measure_##NAME, score_##NAME, product_##NAME, encode_##NAME, chunk_##NAME, largest_##NAME, square_sum_##NAME, limits_##NAME, FILTER }
+#define OLAB_KERNEL_TABLE(NAME, FILTER)                                                        \
+  {                                                                                            \
+    measure_##NAME, score_##NAME, product_##NAME, encode_##NAME, chunk_##NAME, largest_##NAME, \
+        square_sum_##NAME, limits_##NAME, FILTER                                               \
+  }
 
 OLAB_FLOAT_KERNELS(portable, , Floats4, 2)
 #if OLAB_X86_KERNELS
@@ -731,10 +744,14 @@ const Kernels& kernels(CpuLevel level) {
   static constexpr Kernels kAvx512 = OLAB_KERNEL_TABLE(avx512, filter_avx512);
   static constexpr Kernels kVnni = OLAB_KERNEL_TABLE(avx512, filter_vnni);
   switch (level) {
-    case CpuLevel::vnni: return kVnni;
-    case CpuLevel::avx512: return kAvx512;
-    case CpuLevel::avx2: return kAvx2;
-    case CpuLevel::portable: break;
+    case CpuLevel::vnni:
+      return kVnni;
+    case CpuLevel::avx512:
+      return kAvx512;
+    case CpuLevel::avx2:
+      return kAvx2;
+    case CpuLevel::portable:
+      break;
   }
 #endif
   (void)level;

@@ -90,7 +90,8 @@ struct CodedMatrix {
   double residual = 0;  ///< max_j ‖g_j‖
   /// Signed bytes [column / 4][group][column % 4][channel in the group]; columns padded by copies.
   Eigen::Matrix<std::int8_t, Eigen::Dynamic, 1> codes;
-  /// −64 Σ c over the first part and over the second, of each column: what the offset of the rows' codes adds.
+  /// −64 Σ c over the first part and over the second, of each column: what the offset of the rows' codes
+  /// adds.
   std::vector<std::int32_t> first_offset;
   std::vector<std::int32_t> second_offset;
   std::vector<float> rest;  ///< of each tile of four columns: max ‖r_rest‖, rounded up
@@ -110,7 +111,7 @@ struct RowBounds {
 struct alignas(64) FilterLimits {
   std::array<std::int32_t, kCodeRows> low;   ///< a row counts where its least sum Σ a c is at most this …
   std::array<std::int32_t, kCodeRows> high;  ///< … or its largest at least this; both within ±2^30
-  std::array<float, kCodeRows> rest;         ///< <= 0: −‖x_rest‖ for the matrix's skip, over step · step_R
+  std::array<float, kCodeRows> rest;  ///< <= 0: −‖x_rest‖ for the matrix's skip, over step · step_R
 };
 
 /// Limits by which no row is lost whose entries reach down to `range.low` or up to `range.high`, if these are
@@ -120,15 +121,16 @@ void set_limits(const RowBounds& bounds, const std::array<float, kCodeRows>& res
                 float residual, float step_r, FilterLimits& out, CpuLevel level);
 
 struct FilterRows {
-  const std::uint8_t* codes;   ///< 64-byte aligned
-  const std::uint8_t* next;    ///< codes of the block after this one, to be fetched; or `codes`
+  const std::uint8_t* codes;  ///< 64-byte aligned
+  const std::uint8_t* next;   ///< codes of the block after this one, to be fetched; or `codes`
   const FilterLimits* limits;
 };
 
 /// Bit i is set where row i, in one tile of four columns, reaches low or high: where its reach, the larger of
-/// largest sum − high and low − least sum, is >= 0; and where with skip > 0 its reach after the first part was,
-/// as a float, at least rest · rest_tile. `second` counts the tiles of 64 rows that needed their second part.
-/// Same bits at every level; `second` too. Sums and differences must stay within 32 bits: size <= 65536.
+/// largest sum − high and low − least sum, is >= 0; and where with skip > 0 its reach after the first part
+/// was, as a float, at least rest · rest_tile. `second` counts the tiles of 64 rows that needed their second
+/// part. Same bits at every level; `second` too. Sums and differences must stay within 32 bits: size <=
+/// 65536.
 std::uint64_t filter_rows(const FilterRows& rows, const CodedMatrix& matrix, Index& second, CpuLevel level);
 
 }  // namespace olab

@@ -288,8 +288,7 @@ void RowScorer::filter_block(Index block, Index end, const Matrix& padded, Part&
   const RowBounds& bounds = bounds_[static_cast<std::size_t>(block)];
   // A hair above the norms: what set_limits may round.
   const auto norm = static_cast<float>(std::max(matrix_.norm * (1.0 + 0x1.0p-18), double{FLT_MIN}));
-  const auto residual =
-      static_cast<float>(matrix_.residual * (1.0 + 0x1.0p-18) + matrix_.norm * 0x1.0p-20);
+  const auto residual = static_cast<float>(matrix_.residual * (1.0 + 0x1.0p-18) + matrix_.norm * 0x1.0p-20);
   const auto skip = static_cast<std::size_t>(matrix_.skip == 0 ? 0 : matrix_.skip / skip_unit(block_));
   FilterLimits limits;
   set_limits(bounds, coded.rest[skip], running.limits(), norm, residual, matrix_.step, limits, level_);
@@ -322,8 +321,8 @@ void RowScorer::score_many(Index end, bool filter, const Matrix& padded, Part& a
       if (filter)
         filter_block(block, here, padded, part, running);
       else
-        score_exactly(order_.data() + block * kCodeRows, std::min(kCodeRows, here - block * kCodeRows), padded,
-                      part, running);
+        score_exactly(order_.data() + block * kCodeRows, std::min(kCodeRows, here - block * kCodeRows),
+                      padded, part, running);
     }
   });
   for (const Part& part : parts) all.add(part);
@@ -340,8 +339,8 @@ Index RowScorer::first_channel(const Part& all, const Matrix& padded) const {
   return channel;
 }
 
-/// Lets the filter look earlier while few tiles need their second part, and leaves it out for a while where it
-/// holds back too little.
+/// Lets the filter look earlier while few tiles need their second part, and leaves it out for a while where
+/// it holds back too little.
 void RowScorer::learn(const Part& all) {
   if (all.filtered < kFewRows) return;
   if (skip_unit(block_) > 0) {

@@ -128,12 +128,14 @@ TEST_P(RowScores, CodesBoundWhatTheyLeaveOut) {
       double error = 0;
       for (Index k = 0; k < size; ++k) {
         EXPECT_LE(std::abs(coded.a(i, k)), 63);
-        const double e = static_cast<double>(x(i, k)) - static_cast<double>(coded.block.step[at]) * coded.a(i, k);
+        const double e =
+            static_cast<double>(x(i, k)) - static_cast<double>(coded.block.step[at]) * coded.a(i, k);
         error += e * e;
       }
       const double norm = std::sqrt(x.row(i).cast<double>().squaredNorm());
       EXPECT_LE(std::sqrt(error), static_cast<double>(coded.block.residual[at]) + 0x1.0p-21 * norm + 1e-44);
-      EXPECT_GE(std::sqrt(error) * 1.0001 + 1e-44, static_cast<double>(coded.block.residual[at]) - 1e-6 * norm);
+      EXPECT_GE(std::sqrt(error) * 1.0001 + 1e-44,
+                static_cast<double>(coded.block.residual[at]) - 1e-6 * norm);
       for (Index s = 0; s < kSkips; ++s) {
         const Index rest = s * skip_unit(size);
         const Index from = std::min(size, (code_groups(size) - rest) * 4);
@@ -152,7 +154,8 @@ TEST_P(RowScores, CodesBoundWhatTheyLeaveOut) {
       double rest = 0;
       for (Index k = 0; k < size; ++k) {
         EXPECT_LE(std::abs(coded.c(j, k)), 127);
-        const double g = static_cast<double>(r(k, j)) - static_cast<double>(coded.matrix.step) * coded.c(j, k);
+        const double g =
+            static_cast<double>(r(k, j)) - static_cast<double>(coded.matrix.step) * coded.c(j, k);
         error += g * g;
         if (k / 4 >= coded.matrix.groups - coded.matrix.skip)
           rest += static_cast<double>(r(k, j)) * static_cast<double>(r(k, j));
@@ -209,9 +212,11 @@ std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index& se
         low[1] = std::min(low[1], sum);
       }
       const auto reach = [&](std::size_t part) {
-        return std::max(high[part] - rows.limits->high[static_cast<std::size_t>(i)], rows.limits->low[static_cast<std::size_t>(i)] - low[part]);
+        return std::max(high[part] - rows.limits->high[static_cast<std::size_t>(i)],
+                        rows.limits->low[static_cast<std::size_t>(i)] - low[part]);
       };
-      const float least = rows.limits->rest[static_cast<std::size_t>(i)] * coded.matrix.rest[static_cast<std::size_t>(t)];
+      const float least =
+          rows.limits->rest[static_cast<std::size_t>(i)] * coded.matrix.rest[static_cast<std::size_t>(t)];
       const bool early = coded.matrix.skip == 0 || static_cast<float>(reach(0)) >= least;
       first |= static_cast<std::uint64_t>(early) << static_cast<unsigned>(i);
       if (early && reach(1) >= 0) found |= std::uint64_t{1} << static_cast<unsigned>(i);
@@ -287,7 +292,8 @@ TEST_P(RowScores, LimitsLoseNoRow) {
       bounds.inverse_step[i] = static_cast<float>(i % 16 == 5 ? 0 : std::pow(10.0, 6 * random.uniform() - 3));
       rest[i] = static_cast<float>(random.uniform());
     }
-    const RowRange range{static_cast<float>(-20 * random.uniform()), static_cast<float>(20 * random.normal())};
+    const RowRange range{static_cast<float>(-20 * random.uniform()),
+                         static_cast<float>(20 * random.normal())};
     FilterLimits got;
     set_limits(bounds, rest, range, 1.01F, 0.02F, 0.003F, got, GetParam());
     FilterLimits plain;
@@ -301,7 +307,8 @@ TEST_P(RowScores, LimitsLoseNoRow) {
         EXPECT_EQ(got.high[i], -(1 << 30));
         continue;
       }
-      const double error = static_cast<double>(bounds.error[i]) * 1.01 + static_cast<double>(bounds.length[i]) * 0.02;
+      const double error =
+          static_cast<double>(bounds.error[i]) * 1.01 + static_cast<double>(bounds.length[i]) * 0.02;
       const double unit = static_cast<double>(bounds.inverse_step[i]) / 0.003;
       const double high = (static_cast<double>(range.high) - error) * unit;
       const double low = (static_cast<double>(range.low) + error) * unit;
