@@ -176,12 +176,12 @@ OLAB_TARGET_AVX2 PowerSums power_sums_avx2(const float* x, Index n, double centr
     __m256d s2[2];  // NOLINT(*-avoid-c-arrays): registers
     __m256d s3[2];  // NOLINT(*-avoid-c-arrays): registers
     __m256d s4[2];  // NOLINT(*-avoid-c-arrays): registers
-    for (int h = 0; h < 2; ++h) s1[h] = s2[h] = s3[h] = s4[h] = _mm256_setzero_pd();
+    for (Index h = 0; h < 2; ++h) s1[h] = s2[h] = s3[h] = s4[h] = _mm256_setzero_pd();
     for (Index j = lane; j + 8 <= n; j += kLanes) {
       const __m256 v = _mm256_loadu_ps(x + j);
       low = _mm256_min_ps(v, low);
       high = _mm256_max_ps(v, high);
-      for (int h = 0; h < 2; ++h) {
+      for (Index h = 0; h < 2; ++h) {
         const __m256d d = _mm256_sub_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + j + 4 * h)), c);
         const __m256d d2 = _mm256_mul_pd(d, d);
         s1[h] = _mm256_add_pd(s1[h], d);
@@ -190,7 +190,7 @@ OLAB_TARGET_AVX2 PowerSums power_sums_avx2(const float* x, Index n, double centr
         s4[h] = _mm256_fmadd_pd(d2, d2, s4[h]);
       }
     }
-    for (int h = 0; h < 2; ++h) {
+    for (Index h = 0; h < 2; ++h) {
       _mm256_storeu_pd(s.s1.data() + lane + 4 * h, s1[h]);
       _mm256_storeu_pd(s.s2.data() + lane + 4 * h, s2[h]);
       _mm256_storeu_pd(s.s3.data() + lane + 4 * h, s3[h]);
@@ -299,7 +299,7 @@ constexpr Kernels kAvx2{power_sums_avx2, pair_sums_avx2, magnitudes_avx2, powers
 
 // ---- AVX-512: 4 registers hold the 32 lanes of a sum
 
-constexpr int kRegisters = 4;
+constexpr Index kRegisters = 4;
 // Values are asked for so many ahead: the arithmetic alone would not keep enough reads in flight.
 constexpr Index kPrefetchAhead = 4096;
 
@@ -324,7 +324,7 @@ OLAB_TARGET_AVX512 PowerSums power_sums5(const float* x, Index n, double centre)
   __m512d s2[kRegisters];  // NOLINT(*-avoid-c-arrays): registers
   __m512d s3[kRegisters];  // NOLINT(*-avoid-c-arrays): registers
   __m512d s4[kRegisters];  // NOLINT(*-avoid-c-arrays): registers
-  for (int k = 0; k < kRegisters; ++k) s1[k] = s2[k] = s3[k] = s4[k] = _mm512_setzero_pd();
+  for (Index k = 0; k < kRegisters; ++k) s1[k] = s2[k] = s3[k] = s4[k] = _mm512_setzero_pd();
   Index j = 0;
   for (; j + kLanes <= n; j += kLanes) {
     _mm_prefetch(reinterpret_cast<const char*>(x + j + kPrefetchAhead), _MM_HINT_T0);
@@ -333,7 +333,7 @@ OLAB_TARGET_AVX512 PowerSums power_sums5(const float* x, Index n, double centre)
     const __m512 b = _mm512_loadu_ps(x + j + 16);
     low = _mm512_min_ps(b, _mm512_min_ps(a, low));
     high = _mm512_max_ps(b, _mm512_max_ps(a, high));
-    for (int k = 0; k < kRegisters; ++k) {
+    for (Index k = 0; k < kRegisters; ++k) {
       __m512d d = _mm512_cvtps_pd(_mm256_loadu_ps(x + j + 8 * k));
       if constexpr (kCentred) d = _mm512_sub_pd(d, c);
       const __m512d d2 = _mm512_mul_pd(d, d);
@@ -346,7 +346,7 @@ OLAB_TARGET_AVX512 PowerSums power_sums5(const float* x, Index n, double centre)
     }
   }
   if (j < n) {
-    for (int k = 0; k < kRegisters; ++k) {
+    for (Index k = 0; k < kRegisters; ++k) {
       const __mmask8 mask = first_lanes(n - j - 8 * k);
       if (mask == 0) break;
       const __m256 v = _mm256_maskz_loadu_ps(mask, x + j + 8 * k);
@@ -375,7 +375,8 @@ OLAB_TARGET_AVX512 PairSums pair_sums_avx512(const float* x, const float* r, Ind
   __m512d estimate[kRegisters];  // NOLINT(*-avoid-c-arrays): registers
   __m512d product[kRegisters];   // NOLINT(*-avoid-c-arrays): registers
   __m512d worst = _mm512_setzero_pd();
-  for (int k = 0; k < kRegisters; ++k) error[k] = signal[k] = estimate[k] = product[k] = _mm512_setzero_pd();
+  for (Index k = 0; k < kRegisters; ++k)
+    error[k] = signal[k] = estimate[k] = product[k] = _mm512_setzero_pd();
   for (Index j = 0; j < n; j += kLanes) {
     const bool full = j + kLanes <= n;
     if (full) {
@@ -384,7 +385,7 @@ OLAB_TARGET_AVX512 PairSums pair_sums_avx512(const float* x, const float* r, Ind
       _mm_prefetch(reinterpret_cast<const char*>(r + j + kPrefetchAhead), _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(r + j + 16 + kPrefetchAhead), _MM_HINT_T0);
     }
-    for (int k = 0; k < kRegisters; ++k) {
+    for (Index k = 0; k < kRegisters; ++k) {
       const __mmask8 mask = full ? static_cast<__mmask8>(0xff) : first_lanes(n - j - 8 * k);
       const __m512d a = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, x + j + 8 * k));
       const __m512d b = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, r + j + 8 * k));

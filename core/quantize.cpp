@@ -339,11 +339,11 @@ OLAB_TARGET_AVX2 Index round_fast2(const float* x, Index size, const Rounding& g
       continue;
     }
     if constexpr (kClamp) {
-      for (Index k = 0; k < 4; ++k) {
-        const __m256 clamped = _mm256_min_ps(_mm256_max_ps(t[k], floor), ceiling);
-        const int beyond = _mm256_movemask_ps(_mm256_cmp_ps(t[k], clamped, _CMP_NEQ_OQ));
+      for (__m256& code : t) {
+        const __m256 clamped = _mm256_min_ps(_mm256_max_ps(code, floor), ceiling);
+        const int beyond = _mm256_movemask_ps(_mm256_cmp_ps(code, clamped, _CMP_NEQ_OQ));
         outside += __builtin_popcount(static_cast<unsigned>(beyond));
-        t[k] = clamped;
+        code = clamped;
       }
     }
     if constexpr (kSink == Sink::codes) {
@@ -561,11 +561,11 @@ OLAB_TARGET_AVX512 Index round_fast5(const float* x, Index size, const Rounding&
       continue;
     }
     if constexpr (kClamp) {
-      for (Index k = 0; k < 4; ++k) {
-        const __m512i code = _mm512_castps_si512(t[k]);
+      for (__m512& v : t) {
+        const __m512i code = _mm512_castps_si512(v);
         const __m512i clamped = _mm512_min_epi32(_mm512_max_epi32(code, floor), ceiling);
         outside += __builtin_popcount(_mm512_cmpneq_epi32_mask(code, clamped));
-        t[k] = _mm512_castsi512_ps(clamped);
+        v = _mm512_castsi512_ps(clamped);
       }
     }
     for (Index k = 0; k < 4; ++k) {

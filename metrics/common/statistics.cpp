@@ -170,6 +170,7 @@ Search select(const ConstMatrixRef& x, Index first, Index last, RankPair& out, C
 
   // Twice what a sample of this size lets expect.
   const Index capacity = n / 16 + kRoom;
+  // NOLINTNEXTLINE(*-avoid-c-arrays): a vector would be filled with zeros first
   const auto inside = std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(capacity));
   MagnitudeCounts all;
   for (Index t = 0; t < x.rows(); ++t) {

@@ -244,6 +244,61 @@ TEST(Integer, ReleasedNumericsDifferOnlyFarFromZero) {
   EXPECT_EQ(quantized("integer(bits=4)", row({3000, 3001, 3015})), row({3000, 3001, 3015}));
 }
 
+TEST(Integer, AsCodesIsTheSameAsRounded) {
+  Matrix in = test::make_layer(20, 96, 1, 13).x;
+  in.row(3).setConstant(-0.7F);
+  in.row(4).setZero();
+  in.row(5).array() += 40.0F;
+  in(6, 0) = 3000;
+  const auto check = [&](const std::string& spec, Role role) {
+    const auto format = make(spec);
+    Matrix rounded(in.rows(), in.cols());
+    const Index clipped = format->quantize(role, in, rounded);
+    IntegerMatrix codes;
+    Index clipped_codes = -1;
+    ASSERT_TRUE(format->quantize_to_codes(role, in, codes, clipped_codes)) << spec;
+    EXPECT_EQ(clipped_codes, clipped) << spec;
+    for (Index t = 0; t < in.rows(); ++t) {
+      const auto row = static_cast<std::size_t>(t);
+      EXPECT_LE(std::abs(codes.zero[row]), IntegerMatrix::kLargestZero);
+      for (Index j = 0; j < in.cols(); ++j)
+        ASSERT_EQ((static_cast<float>(codes.row(t)[j]) - codes.zero[row]) * codes.step[row], rounded(t, j))
+            << spec << " at " << t << ", " << j;
+    }
+  };
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const char* symmetric : {"false", "true"})
+      for (const char* numerics : {"exact", "released"})
+        for (const char* clip : {"1", "0.85"}) {
+          const std::string rest = ",bits=" + std::to_string(bits) + ",symmetric=" + symmetric +
+                                   ",numerics=" + numerics + ",clip=" + clip + ")";
+          check("integer(granularity=per-token" + rest, Role::activation);
+          check("integer(granularity=per-tensor" + rest, Role::activation);
+          check("integer(granularity=per-channel" + rest, Role::weight);
+          check("integer(granularity=auto" + rest, Role::weight);
+          check("integer(group_size=96" + rest, Role::weight);
+        }
+}
+
+TEST(Integer, HasNoCodesWhereARowHasMoreThanOneScaleOrAZeroPointTooFar) {
+  const Matrix in = test::make_layer(4, 32, 1, 14).x;
+  IntegerMatrix codes;
+  Index clipped = 0;
+  const auto has_codes = [&](const std::string& spec, Role role, const Matrix& x) {
+    return make(spec)->quantize_to_codes(role, x, codes, clipped);
+  };
+  EXPECT_FALSE(has_codes("integer(bits=16)", Role::activation, in));
+  EXPECT_FALSE(has_codes("integer(group_size=16)", Role::activation, in));
+  EXPECT_FALSE(has_codes("integer(granularity=per-channel)", Role::activation, in));
+  EXPECT_TRUE(has_codes("integer(group_size=32)", Role::activation, in));
+  const Matrix far = in.array() * 1e-4F + 4000.0F;
+  EXPECT_FALSE(has_codes("integer(bits=8)", Role::activation, far));
+  EXPECT_FALSE(has_codes("integer(bits=8,granularity=per-tensor)", Role::activation, far));
+  EXPECT_TRUE(has_codes("integer(bits=8,symmetric=true)", Role::activation, far));
+  EXPECT_EQ(error_of([&] { has_codes("integer(group_size=48)", Role::weight, in); }).substr(0, 22),
+            "integer: group size 48");
+}
+
 TEST(Integer, RefusesWhatItCannotDo) {
   EXPECT_EQ(error_of([] { make("integer(bits=9)"); }), "integer.bits: 9 is outside 2 to 8 or '16'");
   EXPECT_EQ(error_of([] { make("integer(bits=1)"); }), "integer.bits: 1 is outside 2 to 8 or '16'");
