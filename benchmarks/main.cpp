@@ -2,10 +2,17 @@
 #include <benchmark/benchmark.h>
 
 #include "benchmarks.hpp"
+#include "experiments/provenance.hpp"
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  const olab::Provenance who = olab::make_provenance(1);
+  benchmark::AddCustomContext("cpu", who.cpu);
+  benchmark::AddCustomContext("kernel_level", who.kernel_level);
+  benchmark::AddCustomContext("compiler", who.compiler);
+  benchmark::AddCustomContext("flags", who.flags);
+  benchmark::AddCustomContext("commit", who.commit + (who.dirty ? ", changed" : ""));
   olab::register_kernel_benchmarks();
   olab::register_product_benchmarks();
   olab::register_method_benchmarks();

@@ -616,8 +616,9 @@ class Pareto final : public Chart {
           legend_line(tag++, legend.groups[g], 20, y / height, plot_colour::kInk, symbol(g, true)));
     const std::size_t rows = legend.rows - legend.groups.size();
     for (std::size_t i = 0; i < legend.names.size(); ++i) {
+      const std::size_t column = i / rows;
       const double left =
-          20 + (kWidth - 28.0) / static_cast<double>(legend.columns) * static_cast<double>(i / rows);
+          20 + (kWidth - 28.0) / static_cast<double>(legend.columns) * static_cast<double>(column);
       script.command(legend_line(tag++, legend.names[i], left,
                                  (y - kRow * static_cast<double>(i % rows)) / height, legend.colours[i],
                                  legend.symbols[i]));
