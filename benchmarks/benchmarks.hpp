@@ -7,10 +7,11 @@
 
 namespace olab {
 
-void register_kernel_benchmarks();
 void register_product_benchmarks();
+void register_quantize_benchmarks();
 void register_method_benchmarks();
 void register_rotation_benchmarks();
+void register_search_benchmarks();
 void register_study_benchmarks();
 
 /// tokens × channels with six channels twenty times larger than the others.

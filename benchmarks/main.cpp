@@ -3,6 +3,7 @@
 
 #include "benchmarks.hpp"
 #include "experiments/provenance.hpp"
+#include "openblas.hpp"
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
@@ -13,10 +14,13 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("compiler", who.compiler);
   benchmark::AddCustomContext("flags", who.flags);
   benchmark::AddCustomContext("commit", who.commit + (who.dirty ? ", changed" : ""));
-  olab::register_kernel_benchmarks();
+  benchmark::AddCustomContext("openblas",
+                              olab::openblas().sgemm == nullptr ? "not installed" : olab::openblas().core);
   olab::register_product_benchmarks();
+  olab::register_quantize_benchmarks();
   olab::register_method_benchmarks();
   olab::register_rotation_benchmarks();
+  olab::register_search_benchmarks();
   olab::register_study_benchmarks();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

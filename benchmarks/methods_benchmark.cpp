@@ -1,7 +1,6 @@
 // Calibration and application of every registered method, and every number format.
 #include <benchmark/benchmark.h>
 
-#include <cstring>
 #include <memory>
 #include <string>
 
@@ -52,15 +51,6 @@ void apply(benchmark::State& state, const std::string& spec) {
   }
 }
 
-void copy(benchmark::State& state) {
-  const Matrix x = outlier_matrix(2048, 4096, 1);
-  Matrix y(x.rows(), x.cols());
-  for (auto _ : state) {
-    std::memcpy(y.data(), x.data(), static_cast<std::size_t>(x.size()) * sizeof(float));
-    benchmark::DoNotOptimize(y.data());
-  }
-}
-
 void quantize(benchmark::State& state, const std::string& spec) {
   const Matrix x = outlier_matrix(2048, 4096, 1);
   Matrix y(x.rows(), x.cols());
@@ -79,11 +69,9 @@ void register_method_benchmarks() {
         ->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark(("apply/" + name).c_str(), apply, name)->Unit(benchmark::kMillisecond);
   }
-  for (const std::string& name : registries().quantizers.names()) {
-    const std::string one = "quantize/" + name + "/2048x4096/";
-    benchmark::RegisterBenchmark((one + "ours").c_str(), quantize, name)->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark((one + "memcpy").c_str(), copy)->Unit(benchmark::kMillisecond);
-  }
+  for (const std::string& name : registries().quantizers.names())
+    benchmark::RegisterBenchmark(("quantizer/" + name).c_str(), quantize, name)
+        ->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace olab

@@ -2,7 +2,6 @@
 // of the multiply-add units, memcpy, OpenBLAS where it is installed, Eigen, and the same work in separate
 // passes. Everything is checked against a reference before it is timed; one thread.
 #include <benchmark/benchmark.h>
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -22,6 +21,7 @@
 #include "core/linalg.hpp"
 #include "core/online.hpp"
 #include "core/parallel.hpp"
+#include "openblas.hpp"
 
 namespace olab {
 namespace {
@@ -30,35 +30,6 @@ constexpr Index kTokens = 2048;
 constexpr Index kBlock = 128;
 
 // ---- baselines ------------------------------------------------------------------------------------------
-
-using Sgemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int, float,
-                       float*, int);
-
-/// OpenBLAS by name, so that the build does not need it; null where it is not installed. Debian's does not
-/// know new CPUs and would take its SSE3 kernels: unless the user says otherwise, it is told which to take.
-Sgemm openblas() {
-  static const Sgemm found = []() -> Sgemm {
-    const char* const core = cpu_level() >= CpuLevel::avx512 ? "SKYLAKEX" : "HASWELL";
-    // NOLINTBEGIN(concurrency-mt-unsafe): before any thread
-    if (cpu_level() >= CpuLevel::avx2) setenv("OPENBLAS_CORETYPE", core, 0);
-    setenv("OPENBLAS_NUM_THREADS", "1", 1);
-    // NOLINTEND(concurrency-mt-unsafe)
-    void* const library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    return library == nullptr ? nullptr : reinterpret_cast<Sgemm>(dlsym(library, "cblas_sgemm"));
-  }();
-  return found;
-}
-
-/// y = a b, or a bᵀ, dense row-major.
-void openblas_product(const Matrix& a, const Matrix& b, bool transposed, Matrix& y) {
-  constexpr int kRowMajor = 101;
-  constexpr int kPlain = 111;
-  constexpr int kTransposed = 112;
-  openblas()(kRowMajor, kPlain, transposed ? kTransposed : kPlain, static_cast<int>(y.rows()),
-             static_cast<int>(y.cols()), static_cast<int>(a.cols()), 1.0F, a.data(),
-             static_cast<int>(a.cols()), b.data(), static_cast<int>(b.cols()), 0.0F, y.data(),
-             static_cast<int>(y.cols()));
-}
 
 #if OLAB_X86_KERNELS
 using Wide = float __attribute__((vector_size(64)));
@@ -138,7 +109,7 @@ enum class Who { ours, openblas, eigen };
 
 std::vector<Who> everybody() {
   std::vector<Who> out{Who::ours, Who::eigen};
-  if (openblas() != nullptr) out.push_back(Who::openblas);
+  if (openblas().sgemm != nullptr) out.push_back(Who::openblas);
   return out;
 }
 

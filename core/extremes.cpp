@@ -23,6 +23,12 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Columns are walked in tiles of so many rows: their extremes are loaded and stored once a tile.
 constexpr Index kTileRows = 8;
 
+// Values are asked for so many ahead where arithmetic alone would not keep enough reads in flight.
+constexpr Index kPrefetchAhead = 2048;
+
+// What count_magnitudes may write beyond the last magnitude that it keeps.
+constexpr Index kCollected = 16;
+
 // As MINPS and MAXPS: the accumulator stays where the value is NaN or equal.
 float smaller(float value, float accumulator) {
   return value < accumulator ? value : accumulator;
@@ -38,6 +44,7 @@ struct Kernels {
   /// Widen low and high by `rows` <= kTileRows rows that lie `stride` apart.
   void (*widen)(const float* x, Index stride, Index rows, Index n, float* low, float* high);
   void (*raise)(const float* x, Index stride, Index rows, Index n, float* absmax);
+  MagnitudeCounts (*count)(const float* x, Index n, float low, float high, float* inside, Index capacity);
 };
 
 // ---- C++ alone, from value `from` on: also the ends that fill no register of the levels above
@@ -122,6 +129,26 @@ OLAB_INLINE_BODY bool all_finite_body(const float* x, Index n) {
   return true;
 }
 
+/// Counts and collects from value `from` on; a register's width of room stays free for the levels above.
+void count_from(Index from, const float* x, Index n, float low, float high, float* inside, Index capacity,
+                MagnitudeCounts& c) {
+  for (Index j = from; j < n && c.inside <= capacity - kCollected; ++j) {
+    const float size = std::abs(x[j]);
+    c.below += static_cast<Index>(size < low);
+    c.low += static_cast<Index>(size == low);
+    c.has_nan |= std::isnan(size);
+    inside[c.inside] = size;
+    c.inside += static_cast<Index>(low < size && size < high);
+  }
+}
+
+MagnitudeCounts count_portable(const float* x, Index n, float low, float high, float* inside,
+                               Index capacity) {
+  MagnitudeCounts c;
+  count_from(0, x, n, low, high, inside, capacity, c);
+  return c;
+}
+
 bool all_finite_portable(const float* x, Index n) {
   return all_finite_body(x, n);
 }
@@ -131,8 +158,8 @@ void widen_portable(const float* x, Index stride, Index rows, Index n, float* lo
 void raise_portable(const float* x, Index stride, Index rows, Index n, float* absmax) {
   raise_from(0, x, stride, rows, n, absmax);
 }
-constexpr Kernels kPortable{value_range_portable, absmax_portable, all_finite_portable, widen_portable,
-                            raise_portable};
+constexpr Kernels kPortable{value_range_portable, absmax_portable, all_finite_portable,
+                            widen_portable,       raise_portable,  count_portable};
 
 #if OLAB_X86_KERNELS
 
@@ -189,12 +216,14 @@ OLAB_TARGET_AVX2 float absmax_avx2(const float* x, Index n) {
   return absmax_from(j, x, n, out);
 }
 
-OLAB_TARGET_AVX2 void widen_avx2(const float* x, Index stride, Index rows, Index n, float* low, float* high) {
+template <bool kFull>
+OLAB_TARGET_AVX2 void widen_tile_avx2(const float* x, Index stride, Index rows, Index n, float* low,
+                                      float* high) {
   Index j = 0;
   for (; j + 8 <= n; j += 8) {
     __m256 l = _mm256_loadu_ps(low + j);
     __m256 h = _mm256_loadu_ps(high + j);
-    for (Index r = 0; r < rows; ++r) {
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r) {
       const __m256 v = _mm256_loadu_ps(x + r * stride + j);
       l = _mm256_min_ps(v, l);
       h = _mm256_max_ps(v, h);
@@ -205,19 +234,54 @@ OLAB_TARGET_AVX2 void widen_avx2(const float* x, Index stride, Index rows, Index
   widen_from(j, x, stride, rows, n, low, high);
 }
 
-OLAB_TARGET_AVX2 void raise_avx2(const float* x, Index stride, Index rows, Index n, float* absmax) {
+template <bool kFull>
+OLAB_TARGET_AVX2 void raise_tile_avx2(const float* x, Index stride, Index rows, Index n, float* absmax) {
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   Index j = 0;
   for (; j + 8 <= n; j += 8) {
     __m256 a = _mm256_loadu_ps(absmax + j);
-    for (Index r = 0; r < rows; ++r)
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r)
       a = _mm256_max_ps(_mm256_and_ps(_mm256_loadu_ps(x + r * stride + j), magnitude), a);
     _mm256_storeu_ps(absmax + j, a);
   }
   raise_from(j, x, stride, rows, n, absmax);
 }
 
-constexpr Kernels kAvx2{value_range_avx2, absmax_avx2, all_finite_avx2, widen_avx2, raise_avx2};
+OLAB_TARGET_AVX2 MagnitudeCounts count_avx2(const float* x, Index n, float low, float high, float* inside,
+                                            Index capacity) {
+  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  const __m256 lows = _mm256_set1_ps(low);
+  const __m256 highs = _mm256_set1_ps(high);
+  __m256 nan = _mm256_setzero_ps();
+  MagnitudeCounts c;
+  Index j = 0;
+  for (; j + 8 <= n && c.inside <= capacity - kCollected; j += 8) {
+    const __m256 size = _mm256_and_ps(_mm256_loadu_ps(x + j), magnitude);
+    nan = _mm256_or_ps(nan, _mm256_cmp_ps(size, size, _CMP_UNORD_Q));
+    const int under = _mm256_movemask_ps(_mm256_cmp_ps(size, lows, _CMP_LT_OQ));
+    const int same = _mm256_movemask_ps(_mm256_cmp_ps(size, lows, _CMP_EQ_OQ));
+    c.below += __builtin_popcount(static_cast<unsigned>(under));
+    c.low += __builtin_popcount(static_cast<unsigned>(same));
+    auto hits = static_cast<unsigned>(_mm256_movemask_ps(
+        _mm256_and_ps(_mm256_cmp_ps(size, lows, _CMP_GT_OQ), _mm256_cmp_ps(size, highs, _CMP_LT_OQ))));
+    for (; hits != 0; hits &= hits - 1) inside[c.inside++] = std::abs(x[j + __builtin_ctz(hits)]);
+  }
+  c.has_nan = _mm256_movemask_ps(nan) != 0;
+  count_from(j, x, n, low, high, inside, capacity, c);
+  return c;
+}
+
+// Full tiles have a constant number of rows, which the compiler unrolls.
+void widen_avx2(const float* x, Index stride, Index rows, Index n, float* low, float* high) {
+  rows == kTileRows ? widen_tile_avx2<true>(x, stride, rows, n, low, high)
+                    : widen_tile_avx2<false>(x, stride, rows, n, low, high);
+}
+void raise_avx2(const float* x, Index stride, Index rows, Index n, float* absmax) {
+  rows == kTileRows ? raise_tile_avx2<true>(x, stride, rows, n, absmax)
+                    : raise_tile_avx2<false>(x, stride, rows, n, absmax);
+}
+
+constexpr Kernels kAvx2{value_range_avx2, absmax_avx2, all_finite_avx2, widen_avx2, raise_avx2, count_avx2};
 
 // ---- AVX-512
 
@@ -259,13 +323,14 @@ OLAB_TARGET_AVX512 float absmax_avx512(const float* x, Index n) {
   return absmax_from(j, x, n, _mm512_reduce_max_ps(_mm512_max_ps(a, b)));
 }
 
-OLAB_TARGET_AVX512 void widen_avx512(const float* x, Index stride, Index rows, Index n, float* low,
-                                     float* high) {
+template <bool kFull>
+OLAB_TARGET_AVX512 void widen_tile_avx512(const float* x, Index stride, Index rows, Index n, float* low,
+                                          float* high) {
   Index j = 0;
   for (; j + 16 <= n; j += 16) {
     __m512 l = _mm512_loadu_ps(low + j);
     __m512 h = _mm512_loadu_ps(high + j);
-    for (Index r = 0; r < rows; ++r) {
+    for (Index r = 0; r < (kFull ? kTileRows : rows); ++r) {
       const __m512 v = _mm512_loadu_ps(x + r * stride + j);
       l = _mm512_min_ps(v, l);
       h = _mm512_max_ps(v, h);
@@ -276,7 +341,8 @@ OLAB_TARGET_AVX512 void widen_avx512(const float* x, Index stride, Index rows, I
   widen_from(j, x, stride, rows, n, low, high);
 }
 
-OLAB_TARGET_AVX512 void raise_avx512(const float* x, Index stride, Index rows, Index n, float* absmax) {
+template <bool kFull>
+OLAB_TARGET_AVX512 void raise_tile_avx512(const float* x, Index stride, Index rows, Index n, float* absmax) {
   Index j = 0;
   for (; j + 16 <= n; j += 16) {
     __m512 a = _mm512_loadu_ps(absmax + j);
@@ -286,7 +352,52 @@ OLAB_TARGET_AVX512 void raise_avx512(const float* x, Index stride, Index rows, I
   raise_from(j, x, stride, rows, n, absmax);
 }
 
-constexpr Kernels kAvx512{value_range_avx512, absmax_avx512, all_finite_avx512, widen_avx512, raise_avx512};
+OLAB_TARGET_AVX512 MagnitudeCounts count_avx512(const float* x, Index n, float low, float high, float* inside,
+                                                Index capacity) {
+  const __m512 lows = _mm512_set1_ps(low);
+  const __m512 highs = _mm512_set1_ps(high);
+  const __m512i one = _mm512_set1_epi32(1);
+  constexpr Index kChunk = Index{1} << 30;  // counts of a lane fit an int
+  __mmask16 nan = 0;
+  MagnitudeCounts c;
+  Index j = 0;
+  for (Index from = 0; from < n; from = j) {
+    const Index to = n - from > kChunk ? from + kChunk : n;
+    __m512i below = _mm512_setzero_si512();
+    __m512i same = _mm512_setzero_si512();
+    for (; j + 16 <= to && c.inside <= capacity - kCollected; j += 16) {
+      _mm_prefetch(reinterpret_cast<const char*>(x + j + kPrefetchAhead), _MM_HINT_T0);
+      const __m512 size = _mm512_abs_ps(_mm512_loadu_ps(x + j));
+      nan |= _mm512_cmp_ps_mask(size, size, _CMP_UNORD_Q);
+      below = _mm512_mask_add_epi32(below, _mm512_cmp_ps_mask(size, lows, _CMP_LT_OQ), below, one);
+      same = _mm512_mask_add_epi32(same, _mm512_cmp_ps_mask(size, lows, _CMP_EQ_OQ), same, one);
+      const __mmask16 hits =
+          _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(size, lows, _CMP_GT_OQ), size, highs, _CMP_LT_OQ);
+      // A whole register always: writing under a mask takes microcode on some CPUs.
+      _mm512_storeu_ps(inside + c.inside, _mm512_maskz_compress_ps(hits, size));
+      c.inside += __builtin_popcount(hits);
+    }
+    c.below += _mm512_reduce_add_epi32(below);
+    c.low += _mm512_reduce_add_epi32(same);
+    if (j < to) break;
+  }
+  c.has_nan = nan != 0;
+  count_from(j, x, n, low, high, inside, capacity, c);
+  return c;
+}
+
+// Full tiles have a constant number of rows, which the compiler unrolls.
+void widen_avx512(const float* x, Index stride, Index rows, Index n, float* low, float* high) {
+  rows == kTileRows ? widen_tile_avx512<true>(x, stride, rows, n, low, high)
+                    : widen_tile_avx512<false>(x, stride, rows, n, low, high);
+}
+void raise_avx512(const float* x, Index stride, Index rows, Index n, float* absmax) {
+  rows == kTileRows ? raise_tile_avx512<true>(x, stride, rows, n, absmax)
+                    : raise_tile_avx512<false>(x, stride, rows, n, absmax);
+}
+
+constexpr Kernels kAvx512{value_range_avx512, absmax_avx512, all_finite_avx512,
+                          widen_avx512,       raise_avx512,  count_avx512};
 
 #endif
 
@@ -329,6 +440,11 @@ void column_absmax(const ConstMatrixRef& x, float* out, CpuLevel level) {
 
 bool all_finite(const float* x, Index n, CpuLevel level) {
   return kernels(level).all_finite(x, n);
+}
+
+MagnitudeCounts count_magnitudes(const float* x, Index n, float low, float high, float* inside,
+                                 Index capacity, CpuLevel level) {
+  return kernels(level).count(x, n, low, high, inside, capacity);
 }
 
 }  // namespace olab

@@ -27,4 +27,17 @@ void column_absmax(const ConstMatrixRef& x, float* out, CpuLevel level = cpu_lev
 /// No NaN and no infinity among the values.
 bool all_finite(const float* x, Index n, CpuLevel level = cpu_level());
 
+/// Magnitudes |x| seen from two of them.
+struct MagnitudeCounts {
+  Index below = 0;   ///< |x| < low
+  Index low = 0;     ///< |x| = low
+  Index inside = 0;  ///< low < |x| < high
+  bool has_nan = false;
+};
+/// Writes the magnitudes between low and high (>= 0) to `inside`, in order, as long as they leave 16 of the
+/// `capacity` (>= 16) places free; beyond that it stops, and `inside` of the result is more than capacity
+/// - 16.
+MagnitudeCounts count_magnitudes(const float* x, Index n, float low, float high, float* inside,
+                                 Index capacity, CpuLevel level = cpu_level());
+
 }  // namespace olab

@@ -30,7 +30,8 @@ double seconds_of(const Body& body) {
 Spread spread_of(std::vector<double> values) {
   std::ranges::sort(values);
   const std::size_t n = values.size();
-  return {n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values.front(), values.back()};
+  return {n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2, values.front(),
+          values.back()};
 }
 
 }  // namespace
@@ -50,14 +51,19 @@ OnlineLayer::OnlineLayer(Index in_features, Index out_features, const OnlineCost
   Matrix row(1, in_features);
   random.fill_normal(row);
   // One random row many times: the product takes the same time whatever the values are.
-  const Matrix w = row.replicate(out_features, 1);
   IntegerRule rule;
   rule.bits = settings.bits;
   IntegerMatrix codes;
-  Index clipped = 0;
-  const bool fits = rows_to_codes(w, rule, codes, clipped);
-  assert(fits);
-  (void)fits;
+  codes.resize(out_features, in_features);
+  for (Index o = 0; o < out_features; ++o) {
+    if (o > 0) {
+      std::copy_n(codes.row(0), in_features, codes.row(o));
+    } else {
+      const RowCodes first = row_to_codes(row.data(), in_features, rule, codes.row(0));
+      std::ranges::fill(codes.step, first.step);
+      std::ranges::fill(codes.zero, first.zero);
+    }
+  }
   state_->w.pack(codes);
   state_->y = large_matrix(settings.tokens, out_features);
 }

@@ -9,10 +9,10 @@
 namespace olab {
 
 struct OnlineCostSettings {
-  Index tokens = 2048;                   ///< of one call
-  int bits = 4;                          ///< of activations and weights, 2 to 8
-  Precision precision = Precision::fp32; ///< of dense rotations
-  int repeats = 7;                       ///< >= 1
+  Index tokens = 2048;                    ///< of one call
+  int bits = 4;                           ///< of activations and weights, 2 to 8
+  Precision precision = Precision::fp32;  ///< of dense rotations
+  int repeats = 7;                        ///< >= 1
 };
 
 /// Median, smallest and largest of the repeats.
@@ -37,8 +37,8 @@ class OnlineLayer {
   OnlineLayer(const OnlineLayer&) = delete;
   OnlineLayer& operator=(const OnlineLayer&) = delete;
   ~OnlineLayer();
-  /// The three parts one after the other, `repeats` rounds after one that is not counted, on one thread. Stages must
-  /// fit in_features. Error where this CPU lacks the precision.
+  /// The three parts one after the other, `repeats` rounds after one that is not counted, on one thread.
+  /// Stages must fit in_features. Error where this CPU lacks the precision.
   OnlineCost measure(const std::vector<OnlineStage>& stages) const;
 
  private:

@@ -124,8 +124,9 @@ enum class Sink { cached, streaming, codes };
 /// keeps both directions busy.
 using RoundRow = Index (*)(const float* x, const Rounding* grids, Index groups, Index size, void* out,
                            const float* next, Range* next_ranges);
-/// Values begin … end of a row.
-using RoundColumns = Index (*)(const float* x, const ColumnGrids& grids, Index begin, Index end, float* out);
+/// Values begin … end of a row. `ahead`: a row that comes soon, to be asked for.
+using RoundColumns = Index (*)(const float* x, const ColumnGrids& grids, Index begin, Index end, float* out,
+                               const float* ahead);
 
 struct Kernels {
   RoundRow cached;
@@ -214,7 +215,8 @@ Index round_row_portable(const float* x, const Rounding* grids, Index groups, In
   return outside;
 }
 
-Index round_columns_portable(const float* x, const ColumnGrids& g, Index begin, Index end, float* out) {
+Index round_columns_portable(const float* x, const ColumnGrids& g, Index begin, Index end, float* out,
+                             const float* /*ahead*/) {
   const float* const step = g.step.data();
   const float* const zero = g.zero.data();
   int count = 0;
@@ -233,7 +235,7 @@ constexpr Kernels kPortable{round_row_portable<float>, round_row_portable<float>
 
 #if OLAB_X86_KERNELS
 
-// Values of the next row are asked for so many ahead.
+// Values are asked for so many ahead, beyond the end of the matrix too: that is allowed, and nothing comes.
 constexpr Index kPrefetchAhead = 2048;
 
 // What keeps a rare branch out of the loop's way.
@@ -308,6 +310,7 @@ OLAB_TARGET_AVX2 Index round_fast2(const float* x, Index size, const Rounding& g
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   const __m256 floor = _mm256_set1_ps(kMagic);
   const __m256 ceiling = _mm256_set1_ps(kMagic + g.last);
+  const float* const soon = (kScan ? next : x) + kPrefetchAhead;
   __m256 low = _mm256_set1_ps(std::numeric_limits<float>::infinity());
   __m256 high = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
   Index outside = 0;
@@ -316,9 +319,8 @@ OLAB_TARGET_AVX2 Index round_fast2(const float* x, Index size, const Rounding& g
     __m256 t[4];  // NOLINT(*-avoid-c-arrays): registers
     __m256 worst = _mm256_setzero_ps();
     for (Index k = 0; k < 4; ++k) {
+      if (k % 2 == 0) _mm_prefetch(reinterpret_cast<const char*>(soon + j + 8 * k), _MM_HINT_T0);
       if constexpr (kScan) {
-        if (k % 2 == 0)
-          _mm_prefetch(reinterpret_cast<const char*>(next + j + 8 * k + kPrefetchAhead), _MM_HINT_T0);
         const __m256 u = _mm256_loadu_ps(next + j + 8 * k);
         low = _mm256_min_ps(u, low);
         high = _mm256_max_ps(u, high);
@@ -426,7 +428,7 @@ Index round_row_avx2(const float* x, const Rounding* grids, Index groups, Index 
 
 template <Sink kSink>
 OLAB_TARGET_AVX2 Index round_columns_avx2(const float* x, const ColumnGrids& g, Index begin, Index end,
-                                          float* out) {
+                                          float* out, const float* ahead) {
   const float* const steps = g.step.data();
   const float* const zeros = g.zero.data();
   const float* const inverses = g.inverse.data();
@@ -438,6 +440,7 @@ OLAB_TARGET_AVX2 Index round_columns_avx2(const float* x, const ColumnGrids& g, 
   Index outside = 0;
   Index j = begin;
   for (; j + 8 <= end; j += 8) {
+    _mm_prefetch(reinterpret_cast<const char*>(ahead + j), _MM_HINT_T0);
     const __m256 v = _mm256_loadu_ps(x + j);
     const __m256 step = _mm256_loadu_ps(steps + j);
     const __m256 inverse = _mm256_loadu_ps(inverses + j);
@@ -455,7 +458,7 @@ OLAB_TARGET_AVX2 Index round_columns_avx2(const float* x, const ColumnGrids& g, 
     outside += __builtin_popcount(static_cast<unsigned>(beyond));
     put2<kSink>(out, j, clamped, base, step);
   }
-  return outside + round_columns_portable(x, g, j, end, out);
+  return outside + round_columns_portable(x, g, j, end, out, ahead);
 }
 
 constexpr Kernels kAvx2{round_row_avx2<Sink::cached>, round_row_avx2<Sink::streaming>,
@@ -533,6 +536,7 @@ OLAB_TARGET_AVX512 Index round_fast5(const float* x, Index size, const Rounding&
   // Floats in [2^23, 2^24) sort as integers, and integer instructions have more ports.
   const __m512i floor = _mm512_castps_si512(_mm512_set1_ps(kMagic));
   const __m512i ceiling = _mm512_castps_si512(_mm512_set1_ps(kMagic + g.last));
+  const float* const soon = (kScan ? next : x) + kPrefetchAhead;
   __m512 low = _mm512_set1_ps(std::numeric_limits<float>::infinity());
   __m512 high = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
   Index outside = 0;
@@ -541,8 +545,8 @@ OLAB_TARGET_AVX512 Index round_fast5(const float* x, Index size, const Rounding&
     __m512 t[4];  // NOLINT(*-avoid-c-arrays): registers
     __m512 worst = _mm512_setzero_ps();
     for (Index k = 0; k < 4; ++k) {
+      _mm_prefetch(reinterpret_cast<const char*>(soon + j + 16 * k), _MM_HINT_T0);
       if constexpr (kScan) {
-        _mm_prefetch(reinterpret_cast<const char*>(next + j + 16 * k + kPrefetchAhead), _MM_HINT_T0);
         const __m512 u = _mm512_loadu_ps(next + j + 16 * k);
         low = _mm512_min_ps(u, low);
         high = _mm512_max_ps(u, high);
@@ -622,7 +626,7 @@ Index round_row_avx512(const float* x, const Rounding* grids, Index groups, Inde
 
 template <Sink kSink>
 OLAB_TARGET_AVX512 Index round_columns_avx512(const float* x, const ColumnGrids& g, Index begin, Index end,
-                                              float* out) {
+                                              float* out, const float* ahead) {
   const float* const steps = g.step.data();
   const float* const zeros = g.zero.data();
   const float* const inverses = g.inverse.data();
@@ -633,6 +637,7 @@ OLAB_TARGET_AVX512 Index round_columns_avx512(const float* x, const ColumnGrids&
   Index outside = 0;
   Index j = begin;
   for (; j + 16 <= end; j += 16) {
+    _mm_prefetch(reinterpret_cast<const char*>(ahead + j), _MM_HINT_T0);
     const __m512 v = _mm512_loadu_ps(x + j);
     const __m512 step = _mm512_loadu_ps(steps + j);
     const __m512 inverse = _mm512_loadu_ps(inverses + j);
@@ -650,7 +655,7 @@ OLAB_TARGET_AVX512 Index round_columns_avx512(const float* x, const ColumnGrids&
     outside += __builtin_popcount(_mm512_cmpneq_epi32_mask(code, clamped));
     put5<kSink>(out, j, _mm512_mul_ps(_mm512_sub_ps(_mm512_castsi512_ps(clamped), base), step));
   }
-  return outside + round_columns_portable(x, g, j, end, out);
+  return outside + round_columns_portable(x, g, j, end, out, ahead);
 }
 
 constexpr Kernels kAvx512{round_row_avx512<Sink::cached>, round_row_avx512<Sink::streaming>,
@@ -673,6 +678,8 @@ const Kernels& kernels(CpuLevel level) {
 
 constexpr Index kValuesPerTask = Index{1} << 18;
 constexpr Index kColumnsPerTask = 2048;
+constexpr Index kPanelColumns = 1024;
+constexpr Index kRowsAhead = 2;
 constexpr Index kStreamedBytes = Index{8} << 20;
 constexpr Index kLineBytes = 64;
 constexpr Index kLineFloats = kLineBytes / static_cast<Index>(sizeof(float));
@@ -836,11 +843,16 @@ Index round_columns(const ConstMatrixRef& in, const IntegerRule& rule, MatrixRef
   }
   return sum_over_rows(in.rows(), in.cols(), [&](Index begin, Index end) {
     Index outside = 0;
-    for (Index t = begin; t < end; ++t) {
-      float* const to = out.row(t).data();
-      outside += round(in.row(t).data(), grids, 0, in.cols(), to);
-      for (const Index j : constant) to[j] = low[static_cast<std::size_t>(j)];
+    // A panel of columns at a time, so that its grids stay in cache from row to row.
+    for (Index from = 0; from < in.cols(); from += kPanelColumns) {
+      const Index to = std::min(in.cols(), from + kPanelColumns);
+      for (Index t = begin; t < end; ++t) {
+        const float* const ahead = in.row(std::min(t + kRowsAhead, end - 1)).data();
+        outside += round(in.row(t).data(), grids, from, to, out.row(t).data(), ahead);
+      }
     }
+    for (const Index j : constant)
+      for (Index t = begin; t < end; ++t) out(t, j) = low[static_cast<std::size_t>(j)];
     finish_stores(streaming);
     return outside;
   });

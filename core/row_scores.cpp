@@ -44,30 +44,52 @@ OLAB_INLINE void store(void* to, const V& v) {
 
 // ---- facts of rows
 
+/// The largest and the smallest lane.
+OLAB_INLINE float largest_lane(const Floats16& v) {
+  const Floats8 a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  const Floats8 b = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Floats8 c = a > b ? a : b;
+  const Floats4 d = __builtin_shufflevector(c, c, 0, 1, 2, 3);
+  const Floats4 e = __builtin_shufflevector(c, c, 4, 5, 6, 7);
+  const Floats4 f = d > e ? d : e;
+  const float g = f[0] > f[1] ? f[0] : f[1];
+  const float h = f[2] > f[3] ? f[2] : f[3];
+  return g > h ? g : h;
+}
+OLAB_INLINE float smallest_lane(const Floats16& v) {
+  const Floats16 negative = -v;
+  return -largest_lane(negative);
+}
+
 OLAB_INLINE void measure_row(const float* x, Index size, RowFacts& out) {
-  Doubles8 squares = {};
+  Doubles8 squares[4] = {};  // NOLINT(modernize-avoid-c-arrays): these are registers
   double sum = 0;
   float high = x[0];
   float low = x[0];
   Index k = 0;
-  if (size >= 8) {
-    Floats8 highs;
+  if (size >= kLanes) {
+    Floats16 highs;
     load(x, highs);
-    Floats8 lows = highs;
-    for (; k + 8 <= size; k += 8) {
-      Floats8 v;
+    Floats16 lows = highs;
+    for (; k + kLanes <= size; k += kLanes) {
+      Floats16 v;
       load(x + k, v);
       highs = v > highs ? v : highs;
       lows = v < lows ? v : lows;
-      const Doubles8 d = __builtin_convertvector(v, Doubles8);
-      squares += d * d;
+      Floats8 v0;
+      Floats8 v1;
+      load(x + k, v0);
+      load(x + k + 8, v1);
+      const Doubles8 d0 = __builtin_convertvector(v0, Doubles8);
+      const Doubles8 d1 = __builtin_convertvector(v1, Doubles8);
+      const Index pair = k / kLanes % 2 * 2;
+      squares[pair] += d0 * d0;
+      squares[pair + 1] += d1 * d1;
     }
-    for (int i = 0; i < 8; ++i) {
-      high = highs[i] > high ? highs[i] : high;
-      low = lows[i] < low ? lows[i] : low;
-    }
-    sum = ((squares[0] + squares[1]) + (squares[2] + squares[3])) +
-          ((squares[4] + squares[5]) + (squares[6] + squares[7]));
+    high = largest_lane(highs);
+    low = smallest_lane(lows);
+    const Doubles8 all = (squares[0] + squares[1]) + (squares[2] + squares[3]);
+    sum = ((all[0] + all[1]) + (all[2] + all[3])) + ((all[4] + all[5]) + (all[6] + all[7]));
   }
   for (; k < size; ++k) {
     high = x[k] > high ? x[k] : high;
@@ -179,7 +201,7 @@ OLAB_INLINE void encode_row(const float* x, Index size, std::uint8_t* bytes, flo
       const Floats16 a = v < -v ? -v : v;
       most = a > most ? a : most;
     }
-    for (Index i = 0; i < kLanes; ++i) largest = most[i] > largest ? most[i] : largest;
+    largest = largest_lane(most);
   }
   for (; k < size; ++k) {
     const float a = x[k] < -x[k] ? -x[k] : x[k];
@@ -331,8 +353,22 @@ OLAB_INLINE float largest_entry(const float* values, Index count) {
     const Floats16 a = v < -v ? -v : v;
     most = a > most ? a : most;
   }
+  return largest_lane(most);
+}
+
+/// The largest sum of squares of a column, in float.
+OLAB_INLINE float largest_square_sum(const float* values, Index stride, Index size) {
   float largest = 0;
-  for (Index i = 0; i < kLanes; ++i) largest = most[i] > largest ? most[i] : largest;
+  for (Index j = 0; j < stride; j += kLanes) {
+    Floats16 sums = {};
+    for (Index k = 0; k < size; ++k) {
+      Floats16 v;
+      load(values + k * stride + j, v);
+      sums += v * v;
+    }
+    const float here = largest_lane(sums);
+    largest = here > largest ? here : largest;
+  }
   return largest;
 }
 
@@ -340,11 +376,37 @@ OLAB_INLINE float largest_entry(const float* values, Index count) {
 
 constexpr Index kTile = 4;
 
-/// The float part of filter_rows for one row and one tile, as every level has it.
-inline bool reaches(std::int32_t low, std::int32_t high, float scale, float low_limit, float high_limit,
-                    float slack) {
-  return static_cast<float>(high) * scale >= high_limit - slack ||
-         static_cast<float>(low) * scale <= low_limit + slack;
+OLAB_INLINE void make_limits(const RowBounds& bounds, const float* rests, RowRange range, float norm,
+                             float residual, float step_r, FilterLimits& out) {
+  constexpr float kMost = 0x1.0p30F;
+  const Floats16 most = Floats16{} + kMost;
+  const float inverse_r = 1.0F / step_r;
+  for (Index i = 0; i < kCodeRows; i += kLanes) {
+    Floats16 error;
+    Floats16 length;
+    Floats16 inverse;
+    Floats16 rest;
+    load(bounds.error.data() + i, error);
+    load(bounds.length.data() + i, length);
+    load(bounds.inverse_step.data() + i, inverse);
+    load(rests + i, rest);
+    error = error * norm + length * residual;
+    inverse *= inverse_r;
+    // One more than the limits, because conversion cuts towards zero; NaN (an infinite error) becomes a limit
+    // that every row reaches.
+    Floats16 low = (range.low + error) * inverse + 1.0F;
+    Floats16 high = (range.high - error) * inverse - 1.0F;
+    low = low < most ? low : most;
+    low = low > -most ? low : -most;
+    high = high > -most ? high : -most;
+    high = high < most ? high : most;
+    rest = -rest * inverse;
+    const Ints16 lows = __builtin_convertvector(low, Ints16);
+    const Ints16 highs = __builtin_convertvector(high, Ints16);
+    store(out.low.data() + i, lows);
+    store(out.high.data() + i, highs);
+    store(out.rest.data() + i, rest);
+  }
 }
 
 std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Index& second) {
@@ -365,14 +427,17 @@ std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Inde
             for (Index k = 0; k < 4; ++k) sums[i][c] += x[i * 4 + k] * r[c * 4 + k];
       }
     };
-    const auto look = [&](const float* rest, float rest_tile) {
+    const auto look = [&](bool first) {
       std::uint64_t mask = 0;
       for (Index i = 0; i < kCodeRows; ++i) {
         const auto& s = sums[i];
-        const float slack = rest == nullptr ? 0.0F : rest[i] * rest_tile;
+        const std::int32_t reach =
+            std::max(std::max({s[0], s[1], s[2], s[3]}) - rows.limits->high[static_cast<std::size_t>(i)],
+                     rows.limits->low[static_cast<std::size_t>(i)] - std::min({s[0], s[1], s[2], s[3]}));
         const bool reached =
-            reaches(std::min({s[0], s[1], s[2], s[3]}), std::max({s[0], s[1], s[2], s[3]}), rows.scale[i],
-                    rows.low[i], rows.high[i], slack);
+            first ? static_cast<float>(reach) >=
+                        rows.limits->rest[static_cast<std::size_t>(i)] * m.rest[static_cast<std::size_t>(t)]
+                  : reach >= 0;
         mask |= static_cast<std::uint64_t>(reached) << static_cast<unsigned>(i);
       }
       return mask;
@@ -380,12 +445,12 @@ std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Inde
     add(0, head, m.first_offset, true);
     std::uint64_t mask = ~std::uint64_t{0};
     if (m.skip > 0) {
-      mask = look(rows.rest, m.rest[static_cast<std::size_t>(t)]);
+      mask = look(true);
       if (mask == 0) continue;
       ++second;
       add(head, m.groups, m.second_offset, false);
     }
-    found |= mask & look(nullptr, 0);
+    found |= mask & look(false);
   }
   return found;
 }
@@ -416,17 +481,29 @@ OLAB_TARGET_AVX2 inline void add_avx2(const std::uint8_t* codes, const std::int8
   }
 }
 
-OLAB_TARGET_AVX2 inline std::uint64_t look_avx2(const __m256i (&acc)[kTile], const FilterRows& rows, Index i,
-                                                float rest_tile) {
+OLAB_TARGET_AVX2 inline __m256i reach_avx2(const __m256i (&acc)[kTile], const FilterRows& rows, Index i) {
   const __m256i high = _mm256_max_epi32(_mm256_max_epi32(acc[0], acc[1]), _mm256_max_epi32(acc[2], acc[3]));
   const __m256i low = _mm256_min_epi32(_mm256_min_epi32(acc[0], acc[1]), _mm256_min_epi32(acc[2], acc[3]));
-  const __m256 scale = _mm256_loadu_ps(rows.scale + i);
-  const __m256 slack = _mm256_mul_ps(_mm256_loadu_ps(rows.rest + i), _mm256_set1_ps(rest_tile));
-  const __m256 above = _mm256_cmp_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(high), scale),
-                                     _mm256_sub_ps(_mm256_loadu_ps(rows.high + i), slack), _CMP_GE_OQ);
-  const __m256 below = _mm256_cmp_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(low), scale),
-                                     _mm256_add_ps(_mm256_loadu_ps(rows.low + i), slack), _CMP_LE_OQ);
-  return static_cast<std::uint64_t>(_mm256_movemask_ps(_mm256_or_ps(above, below)));
+  return _mm256_max_epi32(
+      _mm256_sub_epi32(high,
+                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->high.data() + i))),
+      _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows.limits->low.data() + i)),
+                       low));
+}
+
+OLAB_TARGET_AVX2 inline std::uint64_t first_look_avx2(const __m256i (&acc)[kTile], const FilterRows& rows,
+                                                      Index i, float rest_tile) {
+  const __m256 reach = _mm256_cvtepi32_ps(reach_avx2(acc, rows, i));
+  const __m256 least =
+      _mm256_mul_ps(_mm256_loadu_ps(rows.limits->rest.data() + i), _mm256_set1_ps(rest_tile));
+  return static_cast<std::uint64_t>(_mm256_movemask_ps(_mm256_cmp_ps(reach, least, _CMP_GE_OQ)));
+}
+
+OLAB_TARGET_AVX2 inline std::uint64_t last_look_avx2(const __m256i (&acc)[kTile], const FilterRows& rows,
+                                                     Index i) {
+  // The sign bit is clear where the reach is >= 0.
+  const __m256 reach = _mm256_castsi256_ps(reach_avx2(acc, rows, i));
+  return static_cast<std::uint64_t>(~_mm256_movemask_ps(reach) & 0xFF);
 }
 
 OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMatrix& m, Index& second) {
@@ -447,7 +524,8 @@ OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMa
       add_avx2(codes, tile, 0, head, acc);
       std::uint64_t mask = 0xFFFF;
       if (m.skip > 0) {
-        mask = look_avx2(acc[0], rows, i, rest_tile) | look_avx2(acc[1], rows, i + 8, rest_tile) << 8U;
+        mask = first_look_avx2(acc[0], rows, i, rest_tile) | first_look_avx2(acc[1], rows, i + 8, rest_tile)
+                                                                 << 8U;
         if (mask == 0) continue;
         needed = true;
         for (Index c = 0; c < kTile; ++c) {
@@ -457,7 +535,7 @@ OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMa
         }
         add_avx2(codes, tile, head, m.groups, acc);
       }
-      mask &= look_avx2(acc[0], rows, i, 0.0F) | look_avx2(acc[1], rows, i + 8, 0.0F) << 8U;
+      mask &= last_look_avx2(acc[0], rows, i) | last_look_avx2(acc[1], rows, i + 8) << 8U;
       found |= mask << static_cast<unsigned>(i);
     }
     if (needed) ++second;
@@ -470,116 +548,126 @@ OLAB_TARGET_AVX2 std::uint64_t filter_avx2(const FilterRows& rows, const CodedMa
 #define OLAB_DOT_AVX512(acc, x, r) \
   acc = _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(x, r), _mm512_set1_epi16(1)))
 
-#define OLAB_BROADCAST(r, c)                        \
-  __m512i r;                                        \
-  {                                                 \
-    std::int32_t four = 0;                          \
+#define OLAB_BROADCAST(r, c)                           \
+  __m512i r;                                           \
+  {                                                    \
+    std::int32_t four = 0;                             \
     __builtin_memcpy(&four, tile + g * 16 + (c)*4, 4); \
-    r = _mm512_set1_epi32(four);                    \
+    r = _mm512_set1_epi32(four);                       \
   }
 
 /// Adds groups from … to of one tile to 64 rows × 4 columns in 16 registers.
-#define OLAB_ADD_GROUPS(DOT, from, to)                                   \
-  for (Index g = from; g < (to); ++g) {                                  \
-    const std::uint8_t* const x = rows.codes + g * kCodeRows * 4;        \
-    const __m512i x0 = _mm512_loadu_si512(x);                            \
-    const __m512i x1 = _mm512_loadu_si512(x + 64);                       \
-    const __m512i x2 = _mm512_loadu_si512(x + 128);                      \
-    const __m512i x3 = _mm512_loadu_si512(x + 192);                      \
-    OLAB_BROADCAST(r0, 0)                                                \
-    DOT(a00, x0, r0);                                                    \
-    DOT(a10, x1, r0);                                                    \
-    DOT(a20, x2, r0);                                                    \
-    DOT(a30, x3, r0);                                                    \
-    OLAB_BROADCAST(r1, 1)                                                \
-    DOT(a01, x0, r1);                                                    \
-    DOT(a11, x1, r1);                                                    \
-    DOT(a21, x2, r1);                                                    \
-    DOT(a31, x3, r1);                                                    \
-    OLAB_BROADCAST(r2, 2)                                                \
-    DOT(a02, x0, r2);                                                    \
-    DOT(a12, x1, r2);                                                    \
-    DOT(a22, x2, r2);                                                    \
-    DOT(a32, x3, r2);                                                    \
-    OLAB_BROADCAST(r3, 3)                                                \
-    DOT(a03, x0, r3);                                                    \
-    DOT(a13, x1, r3);                                                    \
-    DOT(a23, x2, r3);                                                    \
-    DOT(a33, x3, r3);                                                    \
+#define OLAB_ADD_GROUPS(DOT, from, to)                            \
+  for (Index g = from; g < (to); ++g) {                           \
+    const std::uint8_t* const x = rows.codes + g * kCodeRows * 4; \
+    const __m512i x0 = _mm512_loadu_si512(x);                     \
+    const __m512i x1 = _mm512_loadu_si512(x + 64);                \
+    const __m512i x2 = _mm512_loadu_si512(x + 128);               \
+    const __m512i x3 = _mm512_loadu_si512(x + 192);               \
+    OLAB_BROADCAST(r0, 0)                                         \
+    DOT(a00, x0, r0);                                             \
+    DOT(a10, x1, r0);                                             \
+    DOT(a20, x2, r0);                                             \
+    DOT(a30, x3, r0);                                             \
+    OLAB_BROADCAST(r1, 1)                                         \
+    DOT(a01, x0, r1);                                             \
+    DOT(a11, x1, r1);                                             \
+    DOT(a21, x2, r1);                                             \
+    DOT(a31, x3, r1);                                             \
+    OLAB_BROADCAST(r2, 2)                                         \
+    DOT(a02, x0, r2);                                             \
+    DOT(a12, x1, r2);                                             \
+    DOT(a22, x2, r2);                                             \
+    DOT(a32, x3, r2);                                             \
+    OLAB_BROADCAST(r3, 3)                                         \
+    DOT(a03, x0, r3);                                             \
+    DOT(a13, x1, r3);                                             \
+    DOT(a23, x2, r3);                                             \
+    DOT(a33, x3, r3);                                             \
   }
 
 #define OLAB_OFFSET(c, offsets) _mm512_set1_epi32(offsets[static_cast<std::size_t>(t * kTile + (c))])
 
-/// Mask of the 16 rows from i on.
-#define OLAB_LOOK(i, b0, b1, b2, b3, rest_tile)                                                             \
-  look_avx512(_mm512_min_epi32(_mm512_min_epi32(b0, b1), _mm512_min_epi32(b2, b3)),                         \
-              _mm512_max_epi32(_mm512_max_epi32(b0, b1), _mm512_max_epi32(b2, b3)), rows, i, rest_tile)
+/// What the 16 rows from i on reach.
+#define OLAB_REACH(i, b0, b1, b2, b3)                                                \
+  reach_avx512(_mm512_min_epi32(_mm512_min_epi32(b0, b1), _mm512_min_epi32(b2, b3)), \
+               _mm512_max_epi32(_mm512_max_epi32(b0, b1), _mm512_max_epi32(b2, b3)), rows, i)
 
-#define OLAB_LOOK_ALL(rest_tile)                                                     \
-  (OLAB_LOOK(0, a00, a01, a02, a03, rest_tile) |                                     \
-   OLAB_LOOK(16, a10, a11, a12, a13, rest_tile) << 16U |                             \
-   OLAB_LOOK(32, a20, a21, a22, a23, rest_tile) << 32U |                             \
-   OLAB_LOOK(48, a30, a31, a32, a33, rest_tile) << 48U)
+#define OLAB_FIRST_LOOK(i, b0, b1, b2, b3) \
+  first_look_avx512(OLAB_REACH(i, b0, b1, b2, b3), rows, i, rest_tile)
+#define OLAB_LAST_LOOK(i, b0, b1, b2, b3) last_look_avx512(OLAB_REACH(i, b0, b1, b2, b3))
 
-#define OLAB_FILTER(NAME, TARGET, DOT)                                                                \
-  TARGET std::uint64_t NAME(const FilterRows& rows, const CodedMatrix& m, Index& second) {            \
-    std::uint64_t found = 0;                                                                          \
-    const Index tiles = static_cast<Index>(m.rest.size());                                            \
-    const Index head = m.groups - m.skip;                                                             \
-    for (Index t = 0; t < tiles; ++t) {                                                               \
-      const std::int8_t* const tile = m.codes.data() + t * m.groups * 16;                             \
-      __m512i a00 = OLAB_OFFSET(0, m.first_offset);                                                   \
-      __m512i a01 = OLAB_OFFSET(1, m.first_offset);                                                   \
-      __m512i a02 = OLAB_OFFSET(2, m.first_offset);                                                   \
-      __m512i a03 = OLAB_OFFSET(3, m.first_offset);                                                   \
-      __m512i a10 = a00, a20 = a00, a30 = a00;                                                        \
-      __m512i a11 = a01, a21 = a01, a31 = a01;                                                        \
-      __m512i a12 = a02, a22 = a02, a32 = a02;                                                        \
-      __m512i a13 = a03, a23 = a03, a33 = a03;                                                        \
-      OLAB_ADD_GROUPS(DOT, 0, head)                                                                   \
-      std::uint64_t mask = ~std::uint64_t{0};                                                         \
-      if (m.skip > 0) {                                                                               \
-        mask = OLAB_LOOK_ALL(m.rest[static_cast<std::size_t>(t)]);                                    \
-        if (mask == 0) continue;                                                                      \
-        ++second;                                                                                     \
-        const __m512i s0 = OLAB_OFFSET(0, m.second_offset);                                           \
-        const __m512i s1 = OLAB_OFFSET(1, m.second_offset);                                           \
-        const __m512i s2 = OLAB_OFFSET(2, m.second_offset);                                           \
-        const __m512i s3 = OLAB_OFFSET(3, m.second_offset);                                           \
-        a00 = _mm512_add_epi32(a00, s0);                                                              \
-        a10 = _mm512_add_epi32(a10, s0);                                                              \
-        a20 = _mm512_add_epi32(a20, s0);                                                              \
-        a30 = _mm512_add_epi32(a30, s0);                                                              \
-        a01 = _mm512_add_epi32(a01, s1);                                                              \
-        a11 = _mm512_add_epi32(a11, s1);                                                              \
-        a21 = _mm512_add_epi32(a21, s1);                                                              \
-        a31 = _mm512_add_epi32(a31, s1);                                                              \
-        a02 = _mm512_add_epi32(a02, s2);                                                              \
-        a12 = _mm512_add_epi32(a12, s2);                                                              \
-        a22 = _mm512_add_epi32(a22, s2);                                                              \
-        a32 = _mm512_add_epi32(a32, s2);                                                              \
-        a03 = _mm512_add_epi32(a03, s3);                                                              \
-        a13 = _mm512_add_epi32(a13, s3);                                                              \
-        a23 = _mm512_add_epi32(a23, s3);                                                              \
-        a33 = _mm512_add_epi32(a33, s3);                                                              \
-        OLAB_ADD_GROUPS(DOT, head, m.groups)                                                          \
-      }                                                                                               \
-      found |= mask & OLAB_LOOK_ALL(0.0F);                                                            \
-    }                                                                                                 \
-    return found;                                                                                     \
+#define OLAB_LOOK_ALL(LOOK)                                                                                  \
+  (LOOK(0, a00, a01, a02, a03) | LOOK(16, a10, a11, a12, a13) << 16U | LOOK(32, a20, a21, a22, a23) << 32U | \
+   LOOK(48, a30, a31, a32, a33) << 48U)
+
+#define OLAB_FILTER(NAME, TARGET, DOT)                                                     \
+  TARGET std::uint64_t NAME(const FilterRows& rows, const CodedMatrix& m, Index& second) { \
+    std::uint64_t found = 0;                                                               \
+    const Index tiles = static_cast<Index>(m.rest.size());                                 \
+    const Index head = m.groups - m.skip;                                                  \
+    const Index fetched = m.groups * kCodeRows * 4 / 64 / tiles;                           \
+    for (Index t = 0; t < tiles; ++t) {                                                    \
+      const std::int8_t* const tile = m.codes.data() + t * m.groups * 16;                  \
+      for (Index line = t * fetched; line < t * fetched + fetched; ++line)                 \
+        __builtin_prefetch(rows.next + line * 64);                                         \
+      __m512i a00 = OLAB_OFFSET(0, m.first_offset);                                        \
+      __m512i a01 = OLAB_OFFSET(1, m.first_offset);                                        \
+      __m512i a02 = OLAB_OFFSET(2, m.first_offset);                                        \
+      __m512i a03 = OLAB_OFFSET(3, m.first_offset);                                        \
+      __m512i a10 = a00, a20 = a00, a30 = a00;                                             \
+      __m512i a11 = a01, a21 = a01, a31 = a01;                                             \
+      __m512i a12 = a02, a22 = a02, a32 = a02;                                             \
+      __m512i a13 = a03, a23 = a03, a33 = a03;                                             \
+      OLAB_ADD_GROUPS(DOT, 0, head)                                                        \
+      std::uint64_t mask = ~std::uint64_t{0};                                              \
+      if (m.skip > 0) {                                                                    \
+        const __m512 rest_tile = _mm512_set1_ps(m.rest[static_cast<std::size_t>(t)]);      \
+        mask = OLAB_LOOK_ALL(OLAB_FIRST_LOOK);                                             \
+        if (mask == 0) continue;                                                           \
+        ++second;                                                                          \
+        const __m512i s0 = OLAB_OFFSET(0, m.second_offset);                                \
+        const __m512i s1 = OLAB_OFFSET(1, m.second_offset);                                \
+        const __m512i s2 = OLAB_OFFSET(2, m.second_offset);                                \
+        const __m512i s3 = OLAB_OFFSET(3, m.second_offset);                                \
+        a00 = _mm512_add_epi32(a00, s0);                                                   \
+        a10 = _mm512_add_epi32(a10, s0);                                                   \
+        a20 = _mm512_add_epi32(a20, s0);                                                   \
+        a30 = _mm512_add_epi32(a30, s0);                                                   \
+        a01 = _mm512_add_epi32(a01, s1);                                                   \
+        a11 = _mm512_add_epi32(a11, s1);                                                   \
+        a21 = _mm512_add_epi32(a21, s1);                                                   \
+        a31 = _mm512_add_epi32(a31, s1);                                                   \
+        a02 = _mm512_add_epi32(a02, s2);                                                   \
+        a12 = _mm512_add_epi32(a12, s2);                                                   \
+        a22 = _mm512_add_epi32(a22, s2);                                                   \
+        a32 = _mm512_add_epi32(a32, s2);                                                   \
+        a03 = _mm512_add_epi32(a03, s3);                                                   \
+        a13 = _mm512_add_epi32(a13, s3);                                                   \
+        a23 = _mm512_add_epi32(a23, s3);                                                   \
+        a33 = _mm512_add_epi32(a33, s3);                                                   \
+        OLAB_ADD_GROUPS(DOT, head, m.groups)                                               \
+      }                                                                                    \
+      found |= mask & OLAB_LOOK_ALL(OLAB_LAST_LOOK);                                       \
+    }                                                                                      \
+    return found;                                                                          \
   }
 
-OLAB_TARGET_AVX512 OLAB_INLINE std::uint64_t look_avx512(__m512i low, __m512i high, const FilterRows& rows,
-                                                         Index i, float rest_tile) {
-  const __m512 scale = _mm512_loadu_ps(rows.scale + i);
-  const __m512 slack = _mm512_mul_ps(_mm512_loadu_ps(rows.rest + i), _mm512_set1_ps(rest_tile));
-  const __mmask16 above =
-      _mm512_cmp_ps_mask(_mm512_mul_ps(_mm512_cvtepi32_ps(high), scale),
-                         _mm512_sub_ps(_mm512_loadu_ps(rows.high + i), slack), _CMP_GE_OQ);
-  const __mmask16 below =
-      _mm512_cmp_ps_mask(_mm512_mul_ps(_mm512_cvtepi32_ps(low), scale),
-                         _mm512_add_ps(_mm512_loadu_ps(rows.low + i), slack), _CMP_LE_OQ);
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(above) | static_cast<std::uint32_t>(below));
+OLAB_TARGET_AVX512 OLAB_INLINE __m512i reach_avx512(__m512i low, __m512i high, const FilterRows& rows,
+                                                    Index i) {
+  return _mm512_max_epi32(_mm512_sub_epi32(high, _mm512_loadu_si512(rows.limits->high.data() + i)),
+                          _mm512_sub_epi32(_mm512_loadu_si512(rows.limits->low.data() + i), low));
+}
+
+OLAB_TARGET_AVX512 OLAB_INLINE std::uint64_t first_look_avx512(__m512i reach, const FilterRows& rows, Index i,
+                                                               __m512 rest_tile) {
+  return _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(reach),
+                            _mm512_mul_ps(_mm512_loadu_ps(rows.limits->rest.data() + i), rest_tile),
+                            _CMP_GE_OQ);
+}
+
+OLAB_TARGET_AVX512 OLAB_INLINE std::uint64_t last_look_avx512(__m512i reach) {
+  return _mm512_cmpge_epi32_mask(reach, _mm512_setzero_si512());
 }
 
 OLAB_FILTER(filter_avx512, OLAB_TARGET_AVX512, OLAB_DOT_AVX512)
@@ -601,32 +689,47 @@ struct Kernels {
   void (*chunk)(const float* r, Index stride, const CodedMatrix& m, std::int8_t* codes,
                 std::int32_t* first_offset, std::int32_t* second_offset, ChunkSums& sums);
   float (*largest)(const float* values, Index count);
+  float (*square_sum)(const float* values, Index stride, Index size);
+  void (*limits)(const RowBounds& bounds, const float* rests, RowRange range, float norm, float residual,
+                 float step_r, FilterLimits& out);
   std::uint64_t (*filter)(const FilterRows& rows, const CodedMatrix& m, Index& second);
 };
 
-#define OLAB_FLOAT_KERNELS(NAME, TARGET, V, VECTORS)                                                       \
-  TARGET void measure_##NAME(const float* rows, Index stride, Index count, Index size, RowFacts* out) {    \
-    measure_all(rows, stride, count, size, out);                                                           \
-  }                                                                                                        \
-  TARGET void score_##NAME(const float* const* rows, Index count, const float* r, Index stride,            \
-                           Index size, RowRange* out) {                                                    \
-    score_all<V, VECTORS>(rows, count, r, stride, size, out);                                              \
-  }                                                                                                        \
-  TARGET void product_##NAME(const float* row, const float* r, Index stride, Index size, float* y) {       \
-    product_row<V>(row, r, stride, size, y);                                                               \
-  }                                                                                                        \
-  TARGET void encode_##NAME(const float* const* rows, Index count, Index size, std::uint8_t* bytes,        \
-                            CodedRows& out) {                                                              \
-    encode_all(rows, count, size, bytes, out);                                                             \
-  }                                                                                                        \
-  TARGET void chunk_##NAME(const float* r, Index stride, const CodedMatrix& m, std::int8_t* codes,         \
-                           std::int32_t* first_offset, std::int32_t* second_offset, ChunkSums& sums) {     \
-    encode_chunk(r, stride, m, codes, first_offset, second_offset, sums);                                  \
-  }                                                                                                        \
-  TARGET float largest_##NAME(const float* values, Index count) { return largest_entry(values, count); }
+#define OLAB_FLOAT_KERNELS(NAME, TARGET, V, VECTORS)                                                        \
+  TARGET void measure_##NAME(const float* rows, Index stride, Index count, Index size, RowFacts* out) {     \
+    measure_all(rows, stride, count, size, out);                                                            \
+  }                                                                                                         \
+  TARGET void score_##NAME(const float* const* rows, Index count, const float* r, Index stride, Index size, \
+                           RowRange* out) {                                                                 \
+    score_all<V, VECTORS>(rows, count, r, stride, size, out);                                               \
+  }                                                                                                         \
+  TARGET void product_##NAME(const float* row, const float* r, Index stride, Index size, float* y) {        \
+    product_row<V>(row, r, stride, size, y);                                                                \
+  }                                                                                                         \
+  TARGET void encode_##NAME(const float* const* rows, Index count, Index size, std::uint8_t* bytes,         \
+                            CodedRows& out) {                                                               \
+    encode_all(rows, count, size, bytes, out);                                                              \
+  }                                                                                                         \
+  TARGET void chunk_##NAME(const float* r, Index stride, const CodedMatrix& m, std::int8_t* codes,          \
+                           std::int32_t* first_offset, std::int32_t* second_offset, ChunkSums& sums) {      \
+    encode_chunk(r, stride, m, codes, first_offset, second_offset, sums);                                   \
+  }                                                                                                         \
+  TARGET float largest_##NAME(const float* values, Index count) {                                           \
+    return largest_entry(values, count);                                                                    \
+  }                                                                                                         \
+  TARGET float square_sum_##NAME(const float* values, Index stride, Index size) {                           \
+    return largest_square_sum(values, stride, size);                                                        \
+  }                                                                                                         \
+  TARGET void limits_##NAME(const RowBounds& bounds, const float* rests, RowRange range, float norm,        \
+                            float residual, float step_r, FilterLimits& out) {                              \
+    make_limits(bounds, rests, range, norm, residual, step_r, out);                                         \
+  }
 
-#define OLAB_KERNEL_TABLE(NAME, FILTER) \
-  { measure_##NAME, score_##NAME, product_##NAME, encode_##NAME, chunk_##NAME, largest_##NAME, FILTER }
+#define OLAB_KERNEL_TABLE(NAME, FILTER)                                                        \
+  {                                                                                            \
+    measure_##NAME, score_##NAME, product_##NAME, encode_##NAME, chunk_##NAME, largest_##NAME, \
+        square_sum_##NAME, limits_##NAME, FILTER                                               \
+  }
 
 OLAB_FLOAT_KERNELS(portable, , Floats4, 2)
 #if OLAB_X86_KERNELS
@@ -641,10 +744,14 @@ const Kernels& kernels(CpuLevel level) {
   static constexpr Kernels kAvx512 = OLAB_KERNEL_TABLE(avx512, filter_avx512);
   static constexpr Kernels kVnni = OLAB_KERNEL_TABLE(avx512, filter_vnni);
   switch (level) {
-    case CpuLevel::vnni: return kVnni;
-    case CpuLevel::avx512: return kAvx512;
-    case CpuLevel::avx2: return kAvx2;
-    case CpuLevel::portable: break;
+    case CpuLevel::vnni:
+      return kVnni;
+    case CpuLevel::avx512:
+      return kAvx512;
+    case CpuLevel::avx2:
+      return kAvx2;
+    case CpuLevel::portable:
+      break;
   }
 #endif
   (void)level;
@@ -689,6 +796,13 @@ void encode_rows(const float* const* rows, Index count, Index size, CodedRows& o
   kernels(level).encode(rows, count, size, bytes.data(), out);
 }
 
+double longest_column(const Matrix& padded, CpuLevel level) {
+  const auto size = static_cast<double>(padded.rows());
+  const double sum = kernels(level).square_sum(padded.data(), padded.cols(), padded.rows());
+  // A float sum of positive terms, and squares that may have underflowed.
+  return std::sqrt(sum * (1.0 + (size + 2) * 0x1.0p-23) + size * 0x1.0p-126);
+}
+
 void encode_matrix(const Matrix& padded, Index skip, CodedMatrix& out, CpuLevel level) {
   assert(skip >= 0 && skip < kSkips && padded.cols() % kLanes == 0);
   const Kernels& k = kernels(level);
@@ -721,6 +835,11 @@ void encode_matrix(const Matrix& padded, Index skip, CodedMatrix& out, CpuLevel 
   }
   out.norm = std::sqrt(norm);
   out.residual = std::sqrt(residual);
+}
+
+void set_limits(const RowBounds& bounds, const std::array<float, kCodeRows>& rest, RowRange range, float norm,
+                float residual, float step_r, FilterLimits& out, CpuLevel level) {
+  kernels(level).limits(bounds, rest.data(), range, norm, residual, step_r, out);
 }
 
 std::uint64_t filter_rows(const FilterRows& rows, const CodedMatrix& matrix, Index& second, CpuLevel level) {

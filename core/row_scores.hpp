@@ -24,7 +24,7 @@ struct RowFacts {
 void measure_rows(const float* rows, Index stride, Index count, Index size, RowFacts* out, CpuLevel level);
 
 /// A b × b matrix with its columns padded to a multiple of 16 by copies of the first column, which change
-/// neither a largest nor a smallest entry.
+/// neither a largest nor a smallest entry. (Where b is such a multiple, R itself is as good.)
 Matrix pad_columns(const ConstMatrixRef& square);
 
 /// Least and largest entry of one row of a product.
@@ -77,6 +77,9 @@ struct CodedRows {
 /// level.
 void encode_rows(const float* const* rows, Index count, Index size, CodedRows& out, CpuLevel level);
 
+/// A bound of max_j ‖r_j‖ of pad_columns(R), at most 1 + b 2^-22 times too large. Same bits at every level.
+double longest_column(const Matrix& padded, CpuLevel level);
+
 /// The codes of a matrix.
 struct CodedMatrix {
   Index size = 0;
@@ -87,7 +90,8 @@ struct CodedMatrix {
   double residual = 0;  ///< max_j ‖g_j‖
   /// Signed bytes [column / 4][group][column % 4][channel in the group]; columns padded by copies.
   Eigen::Matrix<std::int8_t, Eigen::Dynamic, 1> codes;
-  /// −64 Σ c over the first part and over the second, of each column: what the offset of the rows' codes adds.
+  /// −64 Σ c over the first part and over the second, of each column: what the offset of the rows' codes
+  /// adds.
   std::vector<std::int32_t> first_offset;
   std::vector<std::int32_t> second_offset;
   std::vector<float> rest;  ///< of each tile of four columns: max ‖r_rest‖, rounded up
@@ -96,19 +100,37 @@ struct CodedMatrix {
 /// Codes of pad_columns(R); `skip` in units. Reuses what `out` holds. Same bits at every level.
 void encode_matrix(const Matrix& padded, Index skip, CodedMatrix& out, CpuLevel level);
 
-/// What a row must reach to count, and its facts.
-struct FilterRows {
-  const std::uint8_t* codes;  ///< 64-byte aligned
-  const float* scale;         ///< step · step_R of each row
-  const float* low;           ///< a row counts where its least scaled sum is at most this …
-  const float* high;          ///< … or its largest at least this
-  const float* rest;          ///< ‖x_rest‖ for the matrix's skip
+/// Bounds of each row of a block.
+struct RowBounds {
+  std::array<float, kCodeRows> error;         ///< of what falls on ‖r‖; infinite: the row always counts
+  std::array<float, kCodeRows> length;        ///< of what falls on ‖g‖
+  std::array<float, kCodeRows> inverse_step;  ///< 1 / step; 0 where the step is 0
 };
 
-/// Bit i is set where row i has, in one tile of four columns, a scaled sum scale · Σ a c that reaches low or
-/// high, and reached low + rest · rest_tile or high − rest · rest_tile after the first part (with skip = 0
-/// there is no first part). In float: sum to float, times scale; limits: product, then sum. `second` counts
-/// tiles of 64 rows that needed their second part. Same bits at every level; `second` too.
+/// The limits of one block of rows, in units of their codes' products.
+struct alignas(64) FilterLimits {
+  std::array<std::int32_t, kCodeRows> low;   ///< a row counts where its least sum Σ a c is at most this …
+  std::array<std::int32_t, kCodeRows> high;  ///< … or its largest at least this; both within ±2^30
+  std::array<float, kCodeRows> rest;  ///< <= 0: −‖x_rest‖ for the matrix's skip, over step · step_R
+};
+
+/// Limits by which no row is lost whose entries reach down to `range.low` or up to `range.high`, if these are
+/// off by at most error · norm + length · residual, and by what some float operations here may round: eight
+/// units in the last place of limits and bounds. Same bits at every level.
+void set_limits(const RowBounds& bounds, const std::array<float, kCodeRows>& rest, RowRange range, float norm,
+                float residual, float step_r, FilterLimits& out, CpuLevel level);
+
+struct FilterRows {
+  const std::uint8_t* codes;  ///< 64-byte aligned
+  const std::uint8_t* next;   ///< codes of the block after this one, to be fetched; or `codes`
+  const FilterLimits* limits;
+};
+
+/// Bit i is set where row i, in one tile of four columns, reaches low or high: where its reach, the larger of
+/// largest sum − high and low − least sum, is >= 0; and where with skip > 0 its reach after the first part
+/// was, as a float, at least rest · rest_tile. `second` counts the tiles of 64 rows that needed their second
+/// part. Same bits at every level; `second` too. Sums and differences must stay within 32 bits: size <=
+/// 65536.
 std::uint64_t filter_rows(const FilterRows& rows, const CodedMatrix& matrix, Index& second, CpuLevel level);
 
 }  // namespace olab

@@ -41,7 +41,8 @@ struct Hadamard final : Method {
 
   void steps(Index channels, const Registries& /*registries*/,
              std::vector<std::string>& path) const override {
-    path.push_back(fmt::format("hadamard(block_size={}, signs={}, odd_part={})", block_size(channels), signs, odd_part));
+    path.push_back(
+        fmt::format("hadamard(block_size={}, signs={}, odd_part={})", block_size(channels), signs, odd_part));
   }
 
  private:

@@ -1,4 +1,5 @@
-// The measured price of a transform at inference (DuQuant, arXiv:2406.01721, section 4.3, reports about 9 % on a GPU).
+// The measured price of a transform at inference (DuQuant, arXiv:2406.01721, section 4.3, reports about 9 %
+// on a GPU).
 #include <limits>
 
 #include "core/online_cost.hpp"
@@ -23,7 +24,8 @@ struct OnlineOverhead final : Metric {
       settings.bits = static_cast<int>(bits);
       settings.precision = precision == "bf16" ? Precision::bf16 : Precision::fp32;
       settings.repeats = static_cast<int>(repeats);
-      overhead = OnlineLayer(observation.x().cols(), part.out_features, settings).measure(*part.stages).overhead;
+      overhead =
+          OnlineLayer(observation.x().cols(), part.out_features, settings).measure(*part.stages).overhead;
     }
     sink.value("overhead", overhead.median);
     sink.value("overhead.low", overhead.low);
@@ -47,7 +49,8 @@ OLAB_REGISTER(overhead) {
           .choice("precision", &OnlineOverhead::precision, "of dense rotations; bf16 needs a CPU that has it",
                   {"fp32", "bf16"})
           .note("definition",
-                "(t(transform and quantize) − t(quantize)) / (t(quantize) + t(integer product)), CPU time of one "
+                "(t(transform and quantize) − t(quantize)) / (t(quantize) + t(integer product)), CPU time of "
+                "one "
                 "thread, median over rounds; low and high are the smallest and the largest round")
           .note("unit", "ratio")
           .note("better", "lower")

@@ -370,7 +370,8 @@ void PlotScript::close() {
   if (!state_->gnuplot) return;
   state_->gnuplot->flush();
   const bool good = state_->gnuplot->good();
-  // Not its close(): Gnuplot's destructor writes to the stream once more, and a closed one must not be written to.
+  // Not its close(): Gnuplot's destructor writes to the stream once more, and a closed one must not be
+  // written to.
   state_->gnuplot.reset();
   if (!good)
     throw Error(fmt::format("chart script {}: could not be written to its end; is the disk full?",

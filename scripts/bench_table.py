@@ -4,12 +4,13 @@
     scripts/bench_table.py [--goals GOALS.csv] [--page PAGE.md] ROUND.json...
 
 Each file is one round of the same benchmarks. A benchmark called FAMILY/CASE/ours is compared with every other of the
-same name but for the word `ours`; arguments may follow it (product/ours/k:1024). What has no partner is listed with
+same name but for the word `ours`; arguments may follow it (product/ours/k:1024), and FAMILY/CASE/ours_VARIANT is one
+more of ours. What has no partner is listed with
 its own figures. Times are medians over the rounds of the CPU time of one thread, or of the wall time where the name
 ends with /real_time; a ratio is baseline / ours, and in brackets are the smallest and the largest of a round.
 
-GOALS.csv has the columns benchmark, baseline, goal and source: FAMILY/CASE, with * and ? as in file names, must reach
-the ratio `goal` against the baseline in every case that fits. With --page, the parts of PAGE between the lines
+GOALS.csv has the columns benchmark, baseline, goal and source: FAMILY/CASE (or FAMILY/CASE/ours_VARIANT), with * and ?
+as in file names, must reach the ratio `goal` against the baseline in every case that fits. With --page, the parts of PAGE between the lines
 <!-- bench: goals --> or <!-- bench: figures --> and <!-- bench: end --> are replaced; otherwise they are printed.
 
 Exit code 1 where a benchmark reported an error or goals were malformed, 0 where goals are merely missed.
@@ -23,7 +24,7 @@ import re
 import statistics
 import sys
 
-OURS = "ours"
+OURS = re.compile(r"^ours(_(?P<variant>.+))?$")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 # What Google Benchmark adds to a name by itself. real_time is looked at before it goes.
 ADDED = re.compile(r"^(real_time|process_time|manual_time|(iterations|repeats|min_time|min_warmup_time):.*)$")
@@ -41,6 +42,7 @@ class Series:
         self.errors = []
         self.rates = {}     # counter -> values
         self.wall = False
+        self.label = ""     # what the benchmark says of itself
 
     def median(self):
         return statistics.median(s for _, s in self.seconds)
@@ -68,6 +70,7 @@ def read_rounds(files):
             parts, wall = name_parts(b["name"])
             series = found.setdefault(parts, Series())
             series.wall = series.wall or wall
+            series.label = series.label or b.get("label", "")
             if b.get("error_occurred") or b.get("skipped"):
                 series.errors.append(b.get("error_message") or b.get("skip_message") or "it said nothing")
                 continue
@@ -82,10 +85,10 @@ def read_rounds(files):
 
 
 class Pair:
-    """Ours against one baseline. `case` is what is left of the name between family and who."""
+    """Ours against one baseline. `case` is what is left of the name without family and who."""
 
-    def __init__(self, family, case, baseline, ours, theirs):
-        self.family, self.case, self.baseline = family, case, baseline
+    def __init__(self, family, case, who, baseline, ours, theirs):
+        self.family, self.case, self.who, self.baseline = family, case, who, baseline
         self.ours, self.theirs = ours, theirs
         self.failed = bool(ours.errors or theirs.errors or not ours.seconds or not theirs.seconds)
         if self.failed:
@@ -95,23 +98,29 @@ class Pair:
         rounds = [other[r] / mine[r] for r in mine if r in other and mine[r] > 0] or [self.ratio]
         self.low, self.high = min(rounds), max(rounds)
 
-    def name(self):
-        return f"{self.family}/{self.case}" if self.case else self.family
+    def fits(self, goal):
+        """Whether a goal's name is meant for this; a variant of ours must be named."""
+        name = "/".join(part for part in (self.family, self.case) if part)
+        if "/ours" in goal:
+            name += "/" + self.who
+        elif self.who != "ours":
+            return False
+        return fnmatch.fnmatchcase(name, goal)
 
 
 def make_pairs(found):
     """The pairs, and the names that are part of none."""
     pairs, paired = [], set()
     for parts, ours in found.items():
-        if OURS not in parts[1:]:
+        at = next((i for i in range(1, len(parts)) if OURS.match(parts[i])), None)
+        if at is None:
             continue
-        at = parts.index(OURS, 1)
         for other, theirs in found.items():
-            if len(other) != len(parts) or other == parts:
+            if len(other) != len(parts) or OURS.match(other[at]):
                 continue
             if other[:at] == parts[:at] and other[at + 1:] == parts[at + 1:]:
                 case = "/".join(parts[1:at] + parts[at + 1:])
-                pairs.append(Pair(parts[0], case, other[at], ours, theirs))
+                pairs.append(Pair(parts[0], case, parts[at], other[at], ours, theirs))
                 paired |= {parts, other}
     return pairs, [parts for parts in found if parts not in paired]
 
@@ -132,6 +141,10 @@ def show_time(series):
     number = lambda v: f"{v:.3g}" if v < 100 else f"{v:.0f}"
     spread = f" ({number(min(times))}–{number(max(times))})" if len(times) > 1 else ""
     return f"{number(middle / scale)} {unit}{spread}{' wall' if series.wall else ''}"
+
+
+def with_label(name, series):
+    return f"{name} ({series.label})" if series.label else name
 
 
 def show_rate(series):
@@ -169,6 +182,7 @@ def machine_lines(context, rounds):
         ("memory", context.get("memory")),
         ("frequency governor", context.get("governor")),
         ("instruction set of our kernels", context.get("kernel_level")),
+        ("kernels of OpenBLAS", context.get("openblas")),
         ("OPENBLAS_CORETYPE", context.get("openblas_coretype")),
         ("compiler", context.get("compiler")),
         ("flags", context.get("flags")),
@@ -188,16 +202,17 @@ def figures(found, pairs, single, context, rounds):
     families = list(dict.fromkeys([p.family for p in pairs] + [parts[0] for parts in single]))
     for family in sorted(families):
         lines += ["", f"### {family}", ""]
-        rows = [(p.case or "–", p.baseline, show_time(p.theirs), show_time(p.ours), "**failed**" if p.failed else
-                 f"**{show_ratio(p.ratio)}** ({show_ratio(p.low)}–{show_ratio(p.high)})")
-                for p in sorted(pairs, key=lambda p: (natural(p.case), p.baseline)) if p.family == family]
+        rows = [(p.case or "–", with_label(p.baseline, p.theirs), show_time(p.theirs),
+                 ("" if p.who == "ours" else p.who[len("ours_"):] + ": ") + show_time(p.ours), "**failed**" if p.failed
+                 else f"**{show_ratio(p.ratio)}** ({show_ratio(p.low)}–{show_ratio(p.high)})")
+                for p in sorted(pairs, key=lambda p: (natural(p.case), p.baseline, p.who)) if p.family == family]
         if rows:
             lines += table(["case", "baseline", "baseline's time", "ours", "baseline / ours"], rows)
         alone = sorted((parts for parts in single if parts[0] == family), key=lambda p: natural("/".join(p)))
         if alone:
             lines += [""] if rows else []
             lines += table(["no partner", "time", "rate"],
-                           [("/".join(parts[1:]) or "–", show_time(found[parts]), show_rate(found[parts]))
+                           [(with_label("/".join(parts[1:]) or "–", found[parts]), show_time(found[parts]), show_rate(found[parts]))
                             for parts in alone])
     return lines
 
@@ -225,7 +240,7 @@ def goal_rows(goals, pairs):
     """Rows for the page, and how many are reached."""
     rows, reached = [], 0
     for name, baseline, goal, source in goals:
-        fitting = [p for p in pairs if p.baseline == baseline and fnmatch.fnmatchcase(p.name(), name)]
+        fitting = [p for p in pairs if p.baseline == baseline and p.fits(name)]
         if not fitting:
             measured, verdict = "–", "not measured"
         elif any(p.failed for p in fitting):
@@ -234,7 +249,7 @@ def goal_rows(goals, pairs):
             worst = min(fitting, key=lambda p: p.ratio)
             measured = f"{show_ratio(worst.ratio)} ({show_ratio(worst.low)}–{show_ratio(worst.high)})"
             if len(fitting) > 1:
-                measured += f", the least of {len(fitting)}: {worst.case}"
+                measured += f", the least of {len(fitting)}: {worst.family}/{worst.case}"
             verdict = "reached" if worst.ratio >= goal else "**not reached**"
             reached += worst.ratio >= goal
         rows.append((f"`{name}`", baseline, f"≥ {goal:g}", measured, verdict, source))

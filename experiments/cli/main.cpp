@@ -18,6 +18,7 @@
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
 #include "experiments/builtins.hpp"
+#include "experiments/cost.hpp"
 #include "experiments/describe.hpp"
 #include "experiments/inspect.hpp"
 #include "experiments/listing.hpp"
@@ -465,6 +466,42 @@ int main_checked(int argc, char** argv) {
       print(olab::inspect_recording(
           *recording, inspect.profile.empty() ? inspect.recording : "profile " + inspect.profile,
           inspect.options));
+      return kGood;
+    };
+  });
+
+  olab::CostOptions cost;
+  struct {
+    std::string format = "text", precision = "fp32", shapes;
+  } cost_text;
+  CLI::App* cost_app = app.add_subcommand(
+      "cost", "measure what transforms cost at inference, against the quantized layer alone");
+  cost_app->add_option("methods", cost.methods, "methods, for example duquant 'hadamard(block_size=full)'")
+      ->required();
+  cost_app->add_option("--like", cost.like, "the layers of one block of this profile or recording")
+      ->capture_default_str();
+  cost_app->add_option("--shapes", cost_text.shapes,
+                       "IN:OUT,… instead: in_features and out_features of layers");
+  cost_app->add_option("--tokens", cost.measure.tokens, "tokens of one call")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  cost_app->add_option("--bits", cost.measure.bits, "of activations and weights")
+      ->check(CLI::Range(2, 8))
+      ->capture_default_str();
+  cost_app->add_option("--repeats", cost.measure.repeats, "rounds; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  cost_app->add_option("--precision", cost_text.precision, "of dense rotations: fp32 or bf16")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  cost_app->add_option("--format", cost_text.format, "text, json, csv or md")->capture_default_str();
+  cost_app->callback([&] {
+    action = [&] {
+      if (cost_text.precision == "bf16") cost.measure.precision = olab::Precision::bf16;
+      cost.shapes = olab::parse_shapes(cost_text.shapes);
+      cost.stop = &g_stop;
+      print(olab::render_costs(olab::measure_costs(cost, common.registries()),
+                               olab::parse_format(cost_text.format)));
       return kGood;
     };
   });

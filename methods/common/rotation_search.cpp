@@ -191,9 +191,10 @@ Matrix base_rotation(Index n) {
 
 void check_search(const RotationSettings& settings, const std::string& who) {
   if (settings.search != "hadamards" || find_hadamard_order(settings.block_size)) return;
-  throw Error(fmt::format("{}: search=hadamards needs a Hadamard matrix, and there is none of order {} here; "
-                          "choose another block_size (any power of two has one) or search=random-pivot",
-                          who, settings.block_size));
+  throw Error(
+      fmt::format("{}: search=hadamards needs a Hadamard matrix, and there is none of order {} here; "
+                  "choose another block_size (any power of two has one) or search=random-pivot",
+                  who, settings.block_size));
 }
 
 StepRotation random_steps(const RotationSettings& settings, RandomStream random) {

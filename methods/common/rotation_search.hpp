@@ -32,12 +32,11 @@ struct RotationSettings {
   bool share_rotation = true;
   /// Which rotations are tried:
   /// "exact": the greedy search of Algorithm 1.
-  /// "random-pivot": the same steps, but each exchanges a random channel, so that a product is left as soon as
-  /// its score is known not to be the least. `pivot` is without effect.
-  /// "hadamards": `candidates` Hadamard matrices behind random signs, each alone. `pivot`, `fresh_q` and
-  /// `steps` are without effect. Needs a Hadamard matrix of the block's order.
-  /// "sample": the greedy search on the `sample_rows` rows of largest norm; what it finds is kept only where it
-  /// lowers the score of all rows.
+  /// "random-pivot": the same steps, but each exchanges a random channel, so that a product is left as soon
+  /// as its score is known not to be the least. `pivot` is without effect. "hadamards": `candidates` Hadamard
+  /// matrices behind random signs, each alone. `pivot`, `fresh_q` and `steps` are without effect. Needs a
+  /// Hadamard matrix of the block's order. "sample": the greedy search on the `sample_rows` rows of largest
+  /// norm; what it finds is kept only where it lowers the score of all rows.
   std::string search = "exact";
   Index candidates = 33;    ///< >= 1, "hadamards" only
   Index sample_rows = 512;  ///< >= 1, "sample" only
@@ -74,19 +73,19 @@ Schema<T>& add_search_toggles(Schema<T>& schema) {
              "longest rows that are searched on (search: sample only)", 1, 1e9);
 }
 
-/// Gives the matrix of step k = 0, 1, … of one search, b × b and orthogonal: Rt·Q before the exchange ("exact",
-/// "sample"), Rt·Q after it ("random-pivot"), or a whole candidate ("hadamards"). Called once a step, in order,
-/// for all steps, perhaps ahead of their use and on another thread.
+/// Gives the matrix of step k = 0, 1, … of one search, b × b and orthogonal: Rt·Q before the exchange
+/// ("exact", "sample"), Rt·Q after it ("random-pivot"), or a whole candidate ("hadamards"). Called once a
+/// step, in order, for all steps, perhaps ahead of their use and on another thread.
 using StepRotation = std::function<Matrix(Index step)>;
 
 /// Result of one search.
 struct RotationSearch {
-  Matrix rotation;               ///< b × b product of the kept steps; the identity where no step helped
+  Matrix rotation;  ///< b × b product of the kept steps; the identity where no step helped
   /// "exact", "sample": one per kept step, the channel within the block, or the raw row number; else empty.
   std::vector<Index> exchanges;
   Index kept = 0;  ///< steps in the product, or the number of the Hadamard candidate, from 1; 0: the identity
-  /// steps (candidates) + 1: score before the first step, after each step. Infinite where a step was left once
-  /// it could not be the best. Of the sample where only that was searched.
+  /// steps (candidates) + 1: score before the first step, after each step. Infinite where a step was left
+  /// once it could not be the best. Of the sample where only that was searched.
   std::vector<float> scores;
 };
 
@@ -94,26 +93,28 @@ struct RotationSearch {
 /// released get_rot.py, then first and last row and column exchanged. In double, rounded to float. n >= 1.
 Matrix base_rotation(Index n);
 
-/// "exact", "sample": steps Rt·diag(1, Q') with Q' Haar-random from `random`, drawn in the order of the steps.
-/// The first draw of per-step mode is the draw of per-search mode, and a shorter search draws a prefix of a
-/// longer one's. "random-pivot": the same ones, with positions 0 and p exchanged on both sides, p drawn from the
-/// fork "pivots". "hadamards": diag(d) H / sqrt(b) with b signs d a candidate, from the fork "signs".
+/// "exact", "sample": steps Rt·diag(1, Q') with Q' Haar-random from `random`, drawn in the order of the
+/// steps. The first draw of per-step mode is the draw of per-search mode, and a shorter search draws a prefix
+/// of a longer one's. "random-pivot": the same ones, with positions 0 and p exchanged on both sides, p drawn
+/// from the fork "pivots". "hadamards": diag(d) H / sqrt(b) with b signs d a candidate, from the fork
+/// "signs".
 StepRotation random_steps(const RotationSettings& settings, RandomStream random);
 
 /// Every setting that the result depends on, as text.
 std::string describe(const RotationSettings& settings);
 
-/// Multiply-adds of one search on tokens × channels, the making of the random matrices included, for estimates
-/// of time. Of "exact" that of all rows, as on data without outliers; outliers make it up to 30 times less.
+/// Multiply-adds of one search on tokens × channels, the making of the random matrices included, for
+/// estimates of time. Of "exact" that of all rows, as on data without outliers; outliers make it up to 30
+/// times less.
 double search_work(const RotationSettings& settings, Index tokens, Index channels);
 
-/// The search. x (tokens × K·b) is read as tokens·K rows of b channels; row number = token · K + block. Step k
-/// exchanges positions 0 and p on both sides of its matrix (p: see `pivot`; ties: the first), and R_k = R_{k−1}
-/// times it, rounded as rotate_blocks does. Its score is that of x · R_k, and the product is cut where the
-/// score was least (ties: the first; 0 steps = the identity). All of it is exact: which rows need no look is
-/// RowScorer's business. (The released code multiplies x step after step, so its scores differ from these in
-/// their last bits, and its exchanges where two entries tie to float rounding.) With equal steps, equal bits
-/// for any number of threads and on every level. share_rotation is not looked at.
+/// The search. x (tokens × K·b) is read as tokens·K rows of b channels; row number = token · K + block. Step
+/// k exchanges positions 0 and p on both sides of its matrix (p: see `pivot`; ties: the first), and R_k =
+/// R_{k−1} times it, rounded as rotate_blocks does. Its score is that of x · R_k, and the product is cut
+/// where the score was least (ties: the first; 0 steps = the identity). All of it is exact: which rows need
+/// no look is RowScorer's business. (The released code multiplies x step after step, so its scores differ
+/// from these in their last bits, and its exchanges where two entries tie to float rounding.) With equal
+/// steps, equal bits for any number of threads and on every level. share_rotation is not looked at.
 RotationSearch search_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
                                const StepRotation& steps, const StopFlag* stop);
 

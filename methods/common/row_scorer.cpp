@@ -12,12 +12,14 @@
 namespace olab {
 namespace {
 
+constexpr Index kPadding = 16;  // what pad_columns pads to
 constexpr Index kTokensPerTask = 16;
 constexpr Index kBlocksPerTask = 16;
 /// Rows that are scored in float before anything is asked of the filter.
-constexpr Index kFirstRows = 32;
-/// So few rows are faster scored than filtered.
+constexpr Index kFirstRows = 8;
+/// So few rows are faster scored than filtered, some at a time.
 constexpr Index kFewRows = 128;
+constexpr Index kSomeRows = 16;
 
 /// The next larger float; finite and >= 0 only.
 float above(double value) {
@@ -215,7 +217,7 @@ Extremes RowScorer::score_unrotated() const {
 /// Rows of the order whose norm allows an entry of `limit`, given ‖r_j‖ of the longest column.
 Index RowScorer::reachable(float limit) const {
   const double slack = static_cast<double>(block_) * 0x1.0p-149;  // of products that underflow
-  const double reach = matrix_.norm * (1.0 + rounding_) * (1.0 + 1e-9);
+  const double reach = longest_column_ * (1.0 + rounding_) * (1.0 + 1e-9);
   if (!(reach > 0)) return used_;
   const double least = (static_cast<double>(limit) - slack) / reach;
   const auto end = norm_.begin() + used_;
@@ -238,7 +240,7 @@ void RowScorer::encode_until(Index count) {
   parallel_for(last - first, 1, [&](Index begin, Index end) {
     for (Index k = first + begin; k < first + end; ++k) {
       CodedRows& coded = coded_[static_cast<std::size_t>(k)];
-      Bounds& bounds = bounds_[static_cast<std::size_t>(k)];
+      RowBounds& bounds = bounds_[static_cast<std::size_t>(k)];
       coded.codes = codes_.data() + k * block_bytes;
       const Index size = std::min(kCodeRows, rows - k * kCodeRows);
       std::array<const float*, kCodeRows> pointers{};
@@ -247,6 +249,7 @@ void RowScorer::encode_until(Index count) {
       encode_rows(pointers.data(), size, block_, coded, level_);
       bounds.error.fill(0);
       bounds.length.fill(0);
+      bounds.inverse_step.fill(0);
       for (Index i = 0; i < size; ++i) {
         const auto at = static_cast<std::size_t>(i);
         const auto norm = static_cast<double>(norm_[static_cast<std::size_t>(k * kCodeRows + i)]);
@@ -255,6 +258,7 @@ void RowScorer::encode_until(Index count) {
         bounds.length[at] = above((norm + residual) * (1.0 + kappa));
         // Outside of this range products of steps and codes could underflow or overflow.
         if (!(norm > 1e-26 && norm < 1e36)) bounds.error[at] = std::numeric_limits<float>::infinity();
+        bounds.inverse_step[at] = coded.step[at] > 0 ? 1.0F / coded.step[at] : 0.0F;
       }
     }
   });
@@ -281,24 +285,16 @@ void RowScorer::score_exactly(const Index* numbers, Index count, const Matrix& p
 void RowScorer::filter_block(Index block, Index end, const Matrix& padded, Part& part,
                              Running& running) const {
   const CodedRows& coded = coded_[static_cast<std::size_t>(block)];
-  const Bounds& bounds = bounds_[static_cast<std::size_t>(block)];
-  const RowRange limit = running.limits();
-  // A hair above the norms, which also stands for the rounding of these few float operations.
+  const RowBounds& bounds = bounds_[static_cast<std::size_t>(block)];
+  // A hair above the norms: what set_limits may round.
   const auto norm = static_cast<float>(std::max(matrix_.norm * (1.0 + 0x1.0p-18), double{FLT_MIN}));
-  const auto residual =
-      static_cast<float>(matrix_.residual * (1.0 + 0x1.0p-18) + matrix_.norm * 0x1.0p-20);
-  alignas(64) std::array<float, kCodeRows> scale;
-  alignas(64) std::array<float, kCodeRows> low;
-  alignas(64) std::array<float, kCodeRows> high;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(kCodeRows); ++i) {
-    const float error = bounds.error[i] * norm + bounds.length[i] * residual;
-    scale[i] = coded.step[i] * matrix_.step;
-    low[i] = limit.low + error;
-    high[i] = limit.high - error;
-  }
+  const auto residual = static_cast<float>(matrix_.residual * (1.0 + 0x1.0p-18) + matrix_.norm * 0x1.0p-20);
   const auto skip = static_cast<std::size_t>(matrix_.skip == 0 ? 0 : matrix_.skip / skip_unit(block_));
-  std::uint64_t found = filter_rows({coded.codes, scale.data(), low.data(), high.data(), coded.rest[skip].data()},
-                                    matrix_, part.second, level_);
+  FilterLimits limits;
+  set_limits(bounds, coded.rest[skip], running.limits(), norm, residual, matrix_.step, limits, level_);
+  const std::uint8_t* const next =
+      (block + 1) * kCodeRows < encoded_ ? coded_[static_cast<std::size_t>(block + 1)].codes : coded.codes;
+  std::uint64_t found = filter_rows({coded.codes, next, &limits}, matrix_, part.second, level_);
   const Index size = std::min(kCodeRows, end - block * kCodeRows);
   if (size < kCodeRows) found &= (std::uint64_t{1} << static_cast<unsigned>(size)) - 1;
   part.tiles += static_cast<Index>(matrix_.rest.size());
@@ -325,8 +321,8 @@ void RowScorer::score_many(Index end, bool filter, const Matrix& padded, Part& a
       if (filter)
         filter_block(block, here, padded, part, running);
       else
-        score_exactly(order_.data() + block * kCodeRows, std::min(kCodeRows, here - block * kCodeRows), padded,
-                      part, running);
+        score_exactly(order_.data() + block * kCodeRows, std::min(kCodeRows, here - block * kCodeRows),
+                      padded, part, running);
     }
   });
   for (const Part& part : parts) all.add(part);
@@ -343,8 +339,8 @@ Index RowScorer::first_channel(const Part& all, const Matrix& padded) const {
   return channel;
 }
 
-/// Lets the filter look earlier while few tiles need their second part, and leaves it out for a while where it
-/// holds back too little.
+/// Lets the filter look earlier while few tiles need their second part, and leaves it out for a while where
+/// it holds back too little.
 void RowScorer::learn(const Part& all) {
   if (all.filtered < kFewRows) return;
   if (skip_unit(block_) > 0) {
@@ -358,8 +354,10 @@ void RowScorer::learn(const Part& all) {
 
 bool RowScorer::score(const Matrix& rotation, ScoreAims aims, Extremes& out, float give_up) {
   assert(rotation.rows() == block_ && rotation.cols() == block_);
-  const Matrix padded = pad_columns(rotation);
-  encode_matrix(padded, skip_, matrix_, level_);
+  const bool padding = rotation.cols() % kPadding != 0;
+  if (padding) padded_ = pad_columns(rotation);
+  const Matrix& padded = padding ? padded_ : rotation;
+  longest_column_ = longest_column(padded, level_);
   Running running(aims.both, give_up);
   Part all;
   if (zero_row_ >= 0) {
@@ -373,16 +371,19 @@ bool RowScorer::score(const Matrix& rotation, ScoreAims aims, Extremes& out, flo
     const Index end = reachable(running.least_limit());
     if (end <= done) break;
     if (end - done <= kFewRows) {
-      const Index next = std::min(end, done + kFirstRows);
+      const Index next = std::min(end, done + kSomeRows);
       score_exactly(order_.data() + done, next - done, padded, all, running);
       done = next;
       continue;
     }
-    const bool filter = filter_again_after_ == 0 && matrix_.norm > 1e-3 && matrix_.norm < 1e3;
-    if (filter)
+    // Beyond these norms, products of steps and codes could underflow or overflow.
+    const bool filter = filter_again_after_ == 0 && longest_column_ > 1e-3 && longest_column_ < 1e3;
+    if (filter) {
       encode_until(end);
-    else if (filter_again_after_ > 0)
+      encode_matrix(padded, skip_, matrix_, level_);
+    } else if (filter_again_after_ > 0) {
       --filter_again_after_;
+    }
     score_many(end, filter, padded, all, running);
     learn(all);
     break;

@@ -23,8 +23,8 @@ struct ScoreAims {
   bool channel = true;
 };
 
-/// What a product holds. With !ScoreAims::both, the extreme of smaller absolute value is a bound only: it lies
-/// between 0 and the true one, or is the true one.
+/// What a product holds. With !ScoreAims::both, the extreme of smaller absolute value is a bound only: it
+/// lies between 0 and the true one, or is the true one.
 struct Extremes {
   float high = -std::numeric_limits<float>::infinity();
   float low = std::numeric_limits<float>::infinity();
@@ -37,15 +37,17 @@ struct Extremes {
 };
 
 /// The rows of one search: x (tokens × K·b) read as tokens · K rows of b channels; row number = token · K +
-/// block. The entries of X·R are those of one product x · R, each summed over k in rising order (core/linalg):
-/// that is the definition of every result, and what follows is only about which rows need not be looked at.
+/// block. The entries of X·R are those of one product x · R, each summed over k in rising order
+/// (core/linalg): that is the definition of every result, and what follows is only about which rows need not
+/// be looked at.
 ///
 /// Rows are sorted by their norm once. For a matrix the longest rows are scored first; a row whose norm times
-/// the longest column of R lies below the extremes so far ends the search, as all later rows are shorter. What
-/// is left is scored in 8-bit integers, with a bound on their error, and only rows that may reach the extremes
-/// are scored in float. All bounds allow for the rounding of the float products: a sum of b products is off by
-/// at most b 2^-24 / (1 − b 2^-24) of Σ |x_k r_k| (Higham 2002, Accuracy and Stability, Eq. (3.5)), and that
-/// sum by ‖x‖ ‖r‖. So the result does not depend on the filter, on the level, or on the number of threads.
+/// the longest column of R lies below the extremes so far ends the search, as all later rows are shorter.
+/// What is left is scored in 8-bit integers, with a bound on their error, and only rows that may reach the
+/// extremes are scored in float. All bounds allow for the rounding of the float products: a sum of b products
+/// is off by at most b 2^-24 / (1 − b 2^-24) of Σ |x_k r_k| (Higham 2002, Accuracy and Stability, Eq. (3.5)),
+/// and that sum by ‖x‖ ‖r‖. So the result does not depend on the filter, on the level, or on the number of
+/// threads.
 ///
 /// x must outlive the scorer. Not for several threads at once; it uses all threads itself.
 class RowScorer {
@@ -57,8 +59,9 @@ class RowScorer {
   /// Limits score() to the `count` rows of largest norm (ties: the first rows); >= 1. All rows at first.
   void use_longest(Index count);
 
-  /// The extremes of X·R. `give_up` >= 0: stops as soon as the score (absmax, or peak to peak where aims.both)
-  /// is known to be at least that, and returns false; which rows were looked at by then is not told.
+  /// The extremes of X·R. `give_up` >= 0: stops as soon as the score (absmax, or peak to peak where
+  /// aims.both) is known to be at least that, and returns false; which rows were looked at by then is not
+  /// told.
   bool score(const Matrix& rotation, ScoreAims aims, Extremes& out,
              float give_up = std::numeric_limits<float>::infinity());
 
@@ -68,11 +71,6 @@ class RowScorer {
  private:
   struct Running;
   struct Part;
-  struct Bounds {
-    std::array<float, kCodeRows> error;   ///< ‖e‖ and all rounding; infinite where no bound holds
-    std::array<float, kCodeRows> length;  ///< at least ‖x‖ and ‖q‖
-  };
-
   const float* row(Index number) const {
     return x_.data() + number / blocks_ * x_.outerStride() + number % blocks_ * block_;
   }
@@ -101,10 +99,12 @@ class RowScorer {
   Index encoded_ = 0;  ///< rows of order_ that have codes
   Eigen::Matrix<std::uint8_t, Eigen::Dynamic, 1> codes_;
   std::vector<CodedRows> coded_;
-  std::vector<Bounds> bounds_;
-  CodedMatrix matrix_;            ///< the one that is scored
-  Index skip_ = 0;                ///< in units
-  Index filter_again_after_ = 0;  ///< matrices
+  std::vector<RowBounds> bounds_;  ///< with all rounding
+  Matrix padded_;                  ///< the matrix that is scored, where it needs padding
+  double longest_column_ = 0;      ///< of it
+  CodedMatrix matrix_;             ///< its codes
+  Index skip_ = 0;                 ///< in units
+  Index filter_again_after_ = 0;   ///< matrices
 };
 
 }  // namespace olab

@@ -52,8 +52,13 @@ Observation::Observation(Stage stage, const ConstMatrixRef& x, std::optional<Con
 Observation::Observation(Stage stage, const ErrorSums& errors, Index block_size)
     : stage_(stage), x_(nothing_), block_size_(block_size), clipped_(-1), errors_(errors) {}
 
+// Most metrics need several of these, and together they cost little more than one.
+const Summary& Observation::summary() const {
+  return cached(summary_, [&] { return summarize(x_); });
+}
+
 const Moments& Observation::moments() const {
-  return cached(moments_, [&] { return compute_moments(x_); });
+  return summary().moments;
 }
 
 const ErrorSums& Observation::errors() const {
@@ -61,15 +66,15 @@ const ErrorSums& Observation::errors() const {
 }
 
 const Vector& Observation::channel_absmax() const {
-  return cached(channel_absmax_, [&] { return olab::channel_absmax(x_); });
+  return summary().channel_absmax;
 }
 
 const Vector& Observation::token_absmax() const {
-  return cached(token_absmax_, [&] { return olab::token_absmax(x_); });
+  return summary().token_absmax;
 }
 
 const std::vector<double>& Observation::channel_abs_mean() const {
-  return cached(channel_abs_mean_, [&] { return olab::channel_abs_mean(x_); });
+  return summary().channel_abs_mean;
 }
 
 double Observation::abs_median() const {

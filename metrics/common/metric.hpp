@@ -73,11 +73,10 @@ class Observation {
   Index block_size_;
   Index clipped_;
   OnlinePart online_;
-  mutable std::optional<Moments> moments_;
+  const Summary& summary() const;
+
+  mutable std::optional<Summary> summary_;
   mutable std::optional<ErrorSums> errors_;
-  mutable std::optional<Vector> channel_absmax_;
-  mutable std::optional<Vector> token_absmax_;
-  mutable std::optional<std::vector<double>> channel_abs_mean_;
   mutable std::optional<double> abs_median_;
 };
 

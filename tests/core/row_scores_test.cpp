@@ -128,12 +128,14 @@ TEST_P(RowScores, CodesBoundWhatTheyLeaveOut) {
       double error = 0;
       for (Index k = 0; k < size; ++k) {
         EXPECT_LE(std::abs(coded.a(i, k)), 63);
-        const double e = static_cast<double>(x(i, k)) - static_cast<double>(coded.block.step[at]) * coded.a(i, k);
+        const double e =
+            static_cast<double>(x(i, k)) - static_cast<double>(coded.block.step[at]) * coded.a(i, k);
         error += e * e;
       }
       const double norm = std::sqrt(x.row(i).cast<double>().squaredNorm());
       EXPECT_LE(std::sqrt(error), static_cast<double>(coded.block.residual[at]) + 0x1.0p-21 * norm + 1e-44);
-      EXPECT_GE(std::sqrt(error) * 1.0001 + 1e-44, static_cast<double>(coded.block.residual[at]) - 1e-6 * norm);
+      EXPECT_GE(std::sqrt(error) * 1.0001 + 1e-44,
+                static_cast<double>(coded.block.residual[at]) - 1e-6 * norm);
       for (Index s = 0; s < kSkips; ++s) {
         const Index rest = s * skip_unit(size);
         const Index from = std::min(size, (code_groups(size) - rest) * 4);
@@ -152,7 +154,8 @@ TEST_P(RowScores, CodesBoundWhatTheyLeaveOut) {
       double rest = 0;
       for (Index k = 0; k < size; ++k) {
         EXPECT_LE(std::abs(coded.c(j, k)), 127);
-        const double g = static_cast<double>(r(k, j)) - static_cast<double>(coded.matrix.step) * coded.c(j, k);
+        const double g =
+            static_cast<double>(r(k, j)) - static_cast<double>(coded.matrix.step) * coded.c(j, k);
         error += g * g;
         if (k / 4 >= coded.matrix.groups - coded.matrix.skip)
           rest += static_cast<double>(r(k, j)) * static_cast<double>(r(k, j));
@@ -188,7 +191,7 @@ TEST_P(RowScores, CodesAreTheSameOnEveryLevel) {
 }
 
 /// filter_rows as its docstring says it, row by row.
-std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index columns, Index& second) {
+std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index& second) {
   std::uint64_t found = 0;
   const Index head = coded.matrix.groups - coded.matrix.skip;
   for (Index t = 0; t < static_cast<Index>(coded.matrix.rest.size()); ++t) {
@@ -203,20 +206,20 @@ std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index col
             high[0] = std::max(high[0], sum);
             low[0] = std::min(low[0], sum);
           }
-          const Index code = coded.codes[((k / 4) * kCodeRows + i) * 4 + k % 4];
-          sum += static_cast<std::int32_t>((code - 64) * coded.c(std::min(j, columns - 1), k));
+          sum += coded.a(i, k) * coded.c(j, k);
         }
         high[1] = std::max(high[1], sum);
         low[1] = std::min(low[1], sum);
       }
-      const auto reaches = [&](std::size_t part, float slack) {
-        return static_cast<float>(high[part]) * rows.scale[i] >= rows.high[i] - slack ||
-               static_cast<float>(low[part]) * rows.scale[i] <= rows.low[i] + slack;
+      const auto reach = [&](std::size_t part) {
+        return std::max(high[part] - rows.limits->high[static_cast<std::size_t>(i)],
+                        rows.limits->low[static_cast<std::size_t>(i)] - low[part]);
       };
-      const bool early =
-          coded.matrix.skip == 0 || reaches(0, rows.rest[i] * coded.matrix.rest[static_cast<std::size_t>(t)]);
+      const float least =
+          rows.limits->rest[static_cast<std::size_t>(i)] * coded.matrix.rest[static_cast<std::size_t>(t)];
+      const bool early = coded.matrix.skip == 0 || static_cast<float>(reach(0)) >= least;
       first |= static_cast<std::uint64_t>(early) << static_cast<unsigned>(i);
-      if (early && reaches(1, 0)) found |= std::uint64_t{1} << static_cast<unsigned>(i);
+      if (early && reach(1) >= 0) found |= std::uint64_t{1} << static_cast<unsigned>(i);
     }
     if (coded.matrix.skip > 0 && first != 0) ++second;
   }
@@ -225,32 +228,34 @@ std::uint64_t plain_filter(const Coded& coded, const FilterRows& rows, Index col
 
 TEST_P(RowScores, FilterIsThePlainOne) {
   int mixed = 0;
+  int early = 0;
   for (int round = 0; round < 60; ++round) {
     RandomStream random(static_cast<std::uint64_t>(round) + 1000);
     const Index size = round % 3 == 0 ? 128 : 2 + random.below(140);
     const Matrix x = gaussian(kCodeRows, size, random.bits());
     const Matrix r = random_orthogonal(size, random);
-    const Coded coded(x, r, skip_unit(size) > 0 ? random.below(kSkips) : 0, GetParam());
-    const float limit = static_cast<float>(1.5 + 2 * random.uniform());
-    std::array<float, kCodeRows> scale;
-    std::array<float, kCodeRows> low;
-    std::array<float, kCodeRows> high;
-    for (std::size_t i = 0; i < kCodeRows; ++i) {
-      scale[i] = coded.block.step[i] * coded.matrix.step;
-      low[i] = -limit - static_cast<float>(random.uniform());
-      high[i] = limit;
-    }
+    const Coded coded(x, r, skip_unit(size) > 0 ? random.below(6) : 0, GetParam());
+    const double limit = 2 + 2 * random.uniform();
     const std::size_t skip =
         coded.matrix.skip == 0 ? 0 : static_cast<std::size_t>(coded.matrix.skip / skip_unit(size));
-    const FilterRows rows{coded.codes.data(), scale.data(), low.data(), high.data(), coded.block.rest[skip].data()};
+    FilterLimits limits;
+    for (std::size_t i = 0; i < kCodeRows; ++i) {
+      const float scale = coded.block.step[i] * coded.matrix.step;
+      limits.low[i] = static_cast<std::int32_t>((-limit - random.uniform()) / scale);
+      limits.high[i] = static_cast<std::int32_t>(limit / scale);
+      limits.rest[i] = -coded.block.rest[skip][i] / scale;
+    }
+    const FilterRows rows{coded.codes.data(), coded.codes.data(), &limits};
     Index second = 0;
     Index plain_second = 0;
     const std::uint64_t got = filter_rows(rows, coded.matrix, second, GetParam());
-    EXPECT_EQ(got, plain_filter(coded, rows, pad_columns(r).cols(), plain_second)) << size;
+    EXPECT_EQ(got, plain_filter(coded, rows, plain_second)) << size;
     EXPECT_EQ(second, plain_second) << size;
     if (got != 0 && got != ~std::uint64_t{0}) ++mixed;
+    if (second > 0 && second < static_cast<Index>(coded.matrix.rest.size())) ++early;
   }
   EXPECT_GT(mixed, 20);
+  EXPECT_GT(early, 10);
 }
 
 TEST_P(RowScores, LargestCodesNeitherSaturateNorOverflow) {
@@ -260,20 +265,74 @@ TEST_P(RowScores, LargestCodesNeitherSaturateNorOverflow) {
   Matrix r = Matrix::Constant(size, size, 1.0F);
   r.col(1).setConstant(-1.0F);
   const Coded coded(x, r, 0, GetParam());
-  std::array<float, kCodeRows> scale;
-  scale.fill(1);
-  std::array<float, kCodeRows> low;
-  std::array<float, kCodeRows> high;
-  constexpr float kSum = 63.0F * 127.0F * 512.0F;
+  FilterLimits limits{};
+  constexpr std::int32_t kSum = 63 * 127 * 512;
+  const FilterRows rows{coded.codes.data(), coded.codes.data(), &limits};
   for (const bool reached : {true, false}) {
-    low.fill(reached ? -kSum : -kSum - 1);
-    high.fill(kSum + 1);
+    const std::uint64_t want = reached ? ~std::uint64_t{0} : 0;
     Index second = 0;
-    const FilterRows rows{coded.codes.data(), scale.data(), low.data(), high.data(), coded.block.rest[0].data()};
-    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), reached ? ~std::uint64_t{0} : 0U);
-    high.fill(reached ? kSum : kSum + 1);
-    low.fill(-kSum - 1);
-    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), reached ? ~std::uint64_t{0} : 0U);
+    limits.low.fill(reached ? -kSum : -kSum - 1);
+    limits.high.fill(kSum + 1);
+    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), want);
+    limits.low.fill(-kSum - 1);
+    limits.high.fill(reached ? kSum : kSum + 1);
+    EXPECT_EQ(filter_rows(rows, coded.matrix, second, GetParam()), want);
+  }
+}
+
+TEST_P(RowScores, LimitsLoseNoRow) {
+  RandomStream random(77);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (int round = 0; round < 50; ++round) {
+    RowBounds bounds;
+    std::array<float, kCodeRows> rest;
+    for (std::size_t i = 0; i < kCodeRows; ++i) {
+      bounds.error[i] = static_cast<float>(i % 16 == 3 ? infinity : random.uniform());
+      bounds.length[i] = static_cast<float>(10 * random.uniform());
+      bounds.inverse_step[i] = static_cast<float>(i % 16 == 5 ? 0 : std::pow(10.0, 6 * random.uniform() - 3));
+      rest[i] = static_cast<float>(random.uniform());
+    }
+    const RowRange range{static_cast<float>(-20 * random.uniform()),
+                         static_cast<float>(20 * random.normal())};
+    FilterLimits got;
+    set_limits(bounds, rest, range, 1.01F, 0.02F, 0.003F, got, GetParam());
+    FilterLimits plain;
+    set_limits(bounds, rest, range, 1.01F, 0.02F, 0.003F, plain, CpuLevel::portable);
+    EXPECT_EQ(got.low, plain.low);
+    EXPECT_EQ(got.high, plain.high);
+    EXPECT_EQ(got.rest, plain.rest);
+    for (std::size_t i = 0; i < kCodeRows; ++i) {
+      if (i % 16 == 3) {
+        EXPECT_EQ(got.low[i], 1 << 30);
+        EXPECT_EQ(got.high[i], -(1 << 30));
+        continue;
+      }
+      const double error =
+          static_cast<double>(bounds.error[i]) * 1.01 + static_cast<double>(bounds.length[i]) * 0.02;
+      const double unit = static_cast<double>(bounds.inverse_step[i]) / 0.003;
+      const double high = (static_cast<double>(range.high) - error) * unit;
+      const double low = (static_cast<double>(range.low) + error) * unit;
+      const double slack = 2.5 + 1e-6 * (std::abs(high) + std::abs(low) + error * unit);
+      EXPECT_NEAR(got.high[i], high - 1, slack);
+      EXPECT_NEAR(got.low[i], low + 1, slack);
+      EXPECT_LE(got.high[i], high + 1e-6 * (std::abs(high) + error * unit));
+      EXPECT_GE(got.low[i], low - 1e-6 * (std::abs(low) + error * unit));
+      EXPECT_NEAR(static_cast<double>(got.rest[i]), -static_cast<double>(rest[i]) * unit, 1e-6 * unit);
+    }
+  }
+}
+
+TEST_P(RowScores, LongestColumnIsABound) {
+  for (const Index size : {1, 5, 16, 40, 128}) {
+    for (const float scale : {0.0F, 1e-30F, 1.0F, 1e15F}) {
+      const Matrix r = scale * gaussian(size, size, static_cast<std::uint64_t>(size) + 60);
+      double want = 0;
+      for (Index j = 0; j < size; ++j) want = std::max(want, r.col(j).cast<double>().norm());
+      const double got = longest_column(pad_columns(r), GetParam());
+      EXPECT_GE(got, want);
+      EXPECT_LE(got, want * (1 + static_cast<double>(size) * 0x1.0p-22) + 1e-17);
+      EXPECT_EQ(got, longest_column(pad_columns(r), CpuLevel::portable));
+    }
   }
 }
 

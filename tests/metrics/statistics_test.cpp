@@ -67,6 +67,73 @@ TEST(Moments, ALargeMeanCostsNoDigits) {
   EXPECT_DOUBLE_EQ(m.kurtosis(), 1);
 }
 
+/// Two passes in long double.
+struct Exact {
+  double mean = 0;
+  double m2 = 0;
+  double m3 = 0;
+  double m4 = 0;
+};
+Exact exact_moments(const Matrix& x) {
+  const auto n = static_cast<long double>(x.size());
+  long double mean = 0;
+  for (const float v : x.reshaped()) mean += static_cast<long double>(v);
+  mean /= n;
+  long double s2 = 0;
+  long double s3 = 0;
+  long double s4 = 0;
+  for (const float v : x.reshaped()) {
+    const long double d = static_cast<long double>(v) - mean;
+    s2 += d * d;
+    s3 += d * d * d;
+    s4 += d * d * d * d;
+  }
+  return {static_cast<double>(mean), static_cast<double>(s2 / n), static_cast<double>(s3 / n),
+          static_cast<double>(s4 / n)};
+}
+
+void expect_exact(const Matrix& x, const std::string& what) {
+  const Exact exact = exact_moments(x);
+  const Moments first = compute_moments(x, CpuLevel::portable);
+  // The bound of the docstring.
+  const double bound = 63 * static_cast<double>(x.cols() / 32 + x.rows() + 16) * 0x1p-53;
+  EXPECT_NEAR(first.mean, exact.mean, bound * (std::abs(exact.mean) + std::sqrt(exact.m2))) << what;
+  EXPECT_NEAR(first.m2, exact.m2, bound * exact.m2) << what;
+  EXPECT_NEAR(first.m3, exact.m3, bound * std::pow(exact.m4, 0.75)) << what;
+  EXPECT_NEAR(first.m4, exact.m4, bound * exact.m4) << what;
+  for (const CpuLevel level : runnable_levels()) {
+    const Moments m = compute_moments(x, level);
+    EXPECT_EQ(m.mean, first.mean) << what << cpu_level_name(level);
+    EXPECT_EQ(m.m2, first.m2) << what << cpu_level_name(level);
+    EXPECT_EQ(m.m3, first.m3) << what << cpu_level_name(level);
+    EXPECT_EQ(m.m4, first.m4) << what << cpu_level_name(level);
+    EXPECT_EQ(m.absmax, x.cwiseAbs().maxCoeff()) << what << cpu_level_name(level);
+    EXPECT_EQ(m.minimum, x.minCoeff()) << what << cpu_level_name(level);
+    EXPECT_EQ(m.maximum, x.maxCoeff()) << what << cpu_level_name(level);
+  }
+}
+
+TEST(Moments, StayWithinTheStatedErrorOnHardData) {
+  for (const Index columns : {5, 64, 97}) {
+    Matrix x = gaussian(300, columns, 12);
+    expect_exact(x, "plain");
+    expect_exact(x * 1e-30F, "tiny");
+    expect_exact(x * 1e30F, "huge");
+    expect_exact((x.array() + 1e4F).matrix(), "mean of 1e4 deviations");
+    expect_exact((x.array() * 1e-3F - 7.0F).matrix(), "mean of -7e3 deviations");
+    expect_exact((x.array() + 0.7F).matrix(), "mean of a fraction of the deviation");
+    Matrix massive = x;
+    massive(17, 1) = 3e5F;
+    expect_exact(massive, "one massive outlier");
+    // The sampled rows are unlike the rest: the first guess of the centre is bad.
+    Matrix apart = (x.array() * 0.01F + 500.0F).matrix();
+    for (Index i = 0; i < 8; ++i) apart.row(i * 300 / 8) = x.row(i);
+    expect_exact(apart, "sample about 0, rest about 500");
+    for (Index i = 0; i < 8; ++i) x.row(i * 300 / 8).array() += 1e5F;
+    expect_exact(x, "sample about 1e5, rest about 0");
+  }
+}
+
 TEST(Moments, OfAConstantThatIsNoBinaryFractionHaveNoSpread) {
   const Moments m = compute_moments(Matrix::Constant(37, 53, 0.1F));
   EXPECT_EQ(m.m2, 0);
@@ -162,6 +229,42 @@ TEST(MedianOfAbs, AgreesWithSortingOnManyShapes) {
   }
 }
 
+double sorted_median(const Matrix& x) {
+  std::vector<double> v = entries(x);
+  for (double& a : v) a = std::abs(a);
+  std::sort(v.begin(), v.end());
+  return (v[(v.size() - 1) / 2] + v[v.size() / 2]) / 2;
+}
+
+TEST(MedianOfAbs, OfLargeMatricesIsExactWhateverASampleSays) {
+  // Large enough that a sample brackets the median first.
+  for (const Index columns : {300, 333}) {
+    Matrix x = gaussian(301, columns, 17);
+    const auto check = [&](const Matrix& m, const char* what) {
+      const double expected = sorted_median(m);
+      for (const CpuLevel level : runnable_levels())
+        EXPECT_EQ(median_of_abs(m, level), expected) << what << " " << cpu_level_name(level);
+    };
+    check(x, "plain");
+    check(Matrix((x * 2).array().rint()), "few values");
+    check(Matrix::Constant(301, columns, -0.1F), "one value");
+    Matrix zeros = x;
+    zeros.topRows(160).setZero();
+    check(zeros, "mostly zeros");
+    Matrix sorted = x;
+    std::sort(sorted.data(), sorted.data() + sorted.size());
+    check(sorted, "sorted");
+    Matrix halves = x;  // nothing near the middle
+    for (Index i = 0; i < halves.size(); ++i)
+      halves.data()[i] = (i % 2 == 0 ? 1.0F : 100.0F) + 0.1F * std::abs(x.data()[i]);
+    check(halves, "two heaps");
+    x(300, 5) = kNaN;
+    EXPECT_TRUE(std::isnan(median_of_abs(x)));
+    x(300, 5) = std::numeric_limits<float>::infinity();
+    check(x, "an infinity");
+  }
+}
+
 TEST(MedianOfAbs, HandlesInfinityNaNAndNothing) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   EXPECT_EQ(median_of_abs(matrix({{1, -kInf, kInf}})), std::numeric_limits<double>::infinity());
@@ -188,7 +291,66 @@ TEST(Statistics, OfOneMatrixAreComputedOnceForAllMetrics) {
   EXPECT_EQ(o.token_absmax(), token_absmax(x));
   EXPECT_EQ(o.abs_median(), median_of_abs(x));
   EXPECT_EQ(o.moments().m4, compute_moments(x).m4);
+  EXPECT_EQ(o.channel_abs_mean(), channel_abs_mean(x));
   EXPECT_EQ(o.errors().count, 0) << "nothing to compare with";
+}
+
+TEST(Statistics, OfOnePassAreThoseOfEachFunction) {
+  for (const auto& [rows, columns] :
+       {std::pair<Index, Index>{1, 1}, {3, 7}, {8, 33}, {9, 64}, {17, 100}, {30, 5}}) {
+    Matrix x = gaussian(rows, columns, 13);
+    x.row(0).array() += 40.0F;
+    for (const CpuLevel level : runnable_levels()) {
+      const Summary s = summarize(x, level);
+      const Moments m = compute_moments(x, CpuLevel::portable);
+      EXPECT_EQ(s.moments.mean, m.mean) << cpu_level_name(level);
+      EXPECT_EQ(s.moments.m2, m.m2) << cpu_level_name(level);
+      EXPECT_EQ(s.moments.m4, m.m4) << cpu_level_name(level);
+      EXPECT_EQ(s.channel_absmax, channel_absmax(x)) << cpu_level_name(level);
+      EXPECT_EQ(s.token_absmax, token_absmax(x)) << cpu_level_name(level);
+      EXPECT_EQ(s.channel_abs_mean, channel_abs_mean(x, CpuLevel::portable)) << cpu_level_name(level);
+    }
+  }
+  const Summary nothing = summarize(Matrix(0, 3));
+  EXPECT_EQ(nothing.moments.count, 0);
+  EXPECT_EQ(nothing.channel_absmax, Vector::Zero(3));
+  EXPECT_EQ(nothing.token_absmax.size(), 0);
+}
+
+TEST(Statistics, HaveTheSameBitsAtEveryLevel) {
+  const Matrix r = gaussian(70, 101, 14);
+  const Matrix x = r + 0.25F * gaussian(70, 101, 15);
+  const ErrorSums errors = compute_errors(x, r, CpuLevel::portable);
+  for (const CpuLevel level : runnable_levels()) {
+    const ErrorSums e = compute_errors(x, r, level);
+    EXPECT_EQ(e.error, errors.error) << cpu_level_name(level);
+    EXPECT_EQ(e.row_relative, errors.row_relative) << cpu_level_name(level);
+    EXPECT_EQ(e.max_error, errors.max_error) << cpu_level_name(level);
+    EXPECT_EQ(mean_row_kurtosis(x, level), mean_row_kurtosis(x, CpuLevel::portable));
+    EXPECT_EQ(mean_column_kurtosis(x, level), mean_column_kurtosis(x, CpuLevel::portable));
+  }
+}
+
+double kurtosis_of(const std::vector<double>& v) {
+  return naive_moment(v, 4) / (naive_moment(v, 2) * naive_moment(v, 2));
+}
+
+TEST(Kurtosis, OfRowsAndColumnsFarFromZeroKeepsItsDigits) {
+  for (const float offset : {0.0F, 3.0F, 1e4F}) {
+    Matrix x = gaussian(90, 40, 16);
+    for (Index t = 0; t < x.rows(); ++t) x.row(t).array() += offset * static_cast<float>(t % 3);
+    for (Index j = 0; j < x.cols(); ++j) x.col(j).array() += offset * static_cast<float>(j % 5);
+    x.row(4).setConstant(0.1F);  // has no kurtosis
+    double rows = 0;
+    double columns = 0;
+    for (Index t = 0; t < 90; ++t)
+      if (t != 4) rows += kurtosis_of(entries(x.row(t))) / 89;
+    for (Index j = 0; j < 40; ++j) columns += kurtosis_of(entries(x.col(j))) / 40;
+    EXPECT_NEAR(mean_row_kurtosis(x), rows, 1e-10 * rows) << offset;
+    EXPECT_NEAR(mean_column_kurtosis(x), columns, 1e-10 * columns) << offset;
+  }
+  EXPECT_TRUE(std::isnan(mean_row_kurtosis(Matrix::Constant(3, 5, 0.1F))));
+  EXPECT_TRUE(std::isnan(mean_column_kurtosis(Matrix::Constant(3, 5, 0.1F))));
 }
 
 TEST(Stages, HaveTheirStoredNames) {
