@@ -7,7 +7,6 @@
 
 namespace olab {
 
-void register_kernel_benchmarks();
 void register_product_benchmarks();
 void register_quantize_benchmarks();
 void register_method_benchmarks();

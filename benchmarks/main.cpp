@@ -2,11 +2,20 @@
 #include <benchmark/benchmark.h>
 
 #include "benchmarks.hpp"
+#include "experiments/provenance.hpp"
+#include "openblas.hpp"
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  olab::register_kernel_benchmarks();
+  const olab::Provenance who = olab::make_provenance(1);
+  benchmark::AddCustomContext("cpu", who.cpu);
+  benchmark::AddCustomContext("kernel_level", who.kernel_level);
+  benchmark::AddCustomContext("compiler", who.compiler);
+  benchmark::AddCustomContext("flags", who.flags);
+  benchmark::AddCustomContext("commit", who.commit + (who.dirty ? ", changed" : ""));
+  benchmark::AddCustomContext("openblas",
+                              olab::openblas().sgemm == nullptr ? "not installed" : olab::openblas().core);
   olab::register_product_benchmarks();
   olab::register_quantize_benchmarks();
   olab::register_method_benchmarks();

@@ -70,7 +70,8 @@ void register_method_benchmarks() {
     benchmark::RegisterBenchmark(("apply/" + name).c_str(), apply, name)->Unit(benchmark::kMillisecond);
   }
   for (const std::string& name : registries().quantizers.names())
-    benchmark::RegisterBenchmark(("quantize/" + name).c_str(), quantize, name)->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(("quantizer/" + name).c_str(), quantize, name)
+        ->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace olab

@@ -165,9 +165,12 @@ void shapes(benchmark::internal::Benchmark* b) {
 
 void register_product_benchmarks() {
   shapes(benchmark::RegisterBenchmark("product_codes/float_route", floats));
-  for (const CpuLevel level : runnable_levels())
-    shapes(benchmark::RegisterBenchmark(("product_codes/" + std::string(cpu_level_name(level))).c_str(),
-                                        codes, level));
+  // Lower levels count as baselines of the one that the program takes.
+  for (const CpuLevel level : runnable_levels()) {
+    std::string who = "ours";
+    if (level != cpu_level()) who.append("_").append(cpu_level_name(level));
+    shapes(benchmark::RegisterBenchmark(("product_codes/" + who).c_str(), codes, level));
+  }
 #if OLAB_HAVE_ONEDNN
   shapes(benchmark::RegisterBenchmark("product_codes/onednn_bytes_alone", onednn));
 #endif

@@ -64,11 +64,14 @@ void one_by_one(benchmark::State& state) {
 }  // namespace
 
 void register_study_benchmarks() {
-  benchmark::RegisterBenchmark("study/one_run_a_start", one_by_one)
+  benchmark::RegisterBenchmark("study/four_methods/one_run_a_start", one_by_one)
+      ->ArgName("threads")
       ->Arg(1)
+      ->Arg(2)
       ->UseRealTime()
       ->Unit(benchmark::kMillisecond);
-  benchmark::RegisterBenchmark("study/whole", whole)
+  benchmark::RegisterBenchmark("study/four_methods/ours", whole)
+      ->ArgName("threads")
       ->Arg(1)
       ->Arg(2)
       ->UseRealTime()

@@ -19,13 +19,12 @@ namespace olab {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kLogRatio =
-    20;  ///< from this ratio of positive values on an axis becomes logarithmic by itself
+constexpr double kLogRatio = 12;  ///< of positive values, from which an axis becomes logarithmic by itself
 
 // Everything in points.
 constexpr int kWidth = 640;
 constexpr double kLeft = 78;
-constexpr double kRight = 18;
+constexpr double kRight = 24;
 constexpr double kFrame = 300;      ///< height between the axes
 constexpr double kAxis = 48;        ///< below the frame: ticks and the axis' name
 constexpr double kRow = 16;         ///< of the legend and of the list of names
@@ -169,6 +168,45 @@ struct Spot {
   bool away = false;  ///< so far from its point that a line must lead to it
 };
 
+/// The line from a marker's middle to a text that is away from it.
+std::array<double, 4> leader(const Box& marker, const Box& text) {
+  const double x = (marker.left + marker.right) / 2;
+  const double y = (marker.top + marker.bottom) / 2;
+  return {x, y, std::clamp(x, text.left, text.right), std::clamp(y, text.top + 2, text.bottom - 2)};
+}
+
+/// How many of these the line to a text runs through.
+int count_crossed(const Spot& spot, const Box& marker, const std::vector<Box>& boxes) {
+  if (!spot.away) return 0;
+  constexpr int kSteps = 24;
+  const auto [x0, y0, x1, y1] = leader(marker, spot.box);
+  int count = 0;
+  for (const Box& box : boxes) {
+    bool inside = false;
+    for (int i = 1; i < kSteps && !inside; ++i) {
+      const double x = x0 + (x1 - x0) * i / kSteps;
+      const double y = y0 + (y1 - y0) * i / kSteps;
+      inside = overlap({x, y, x, y}, box);
+    }
+    count += inside ? 1 : 0;
+  }
+  return count;
+}
+
+bool leaders_cross(const std::array<double, 4>& a, const std::array<double, 4>& b) {
+  const auto side = [](const std::array<double, 4>& line, double x, double y) {
+    return (line[2] - line[0]) * (y - line[1]) - (line[3] - line[1]) * (x - line[0]);
+  };
+  return side(a, b[0], b[1]) * side(a, b[2], b[3]) < 0 && side(b, a[0], a[1]) * side(b, a[2], a[3]) < 0;
+}
+
+/// Whether the line to either text runs through the other text or its line.
+bool tangled(const Spot& a, const Box& marker_a, const Spot& b, const Box& marker_b) {
+  const auto inner = [](const Box& box) { return Box{box.left, box.top + 2, box.right, box.bottom - 2}; };
+  return count_crossed(a, marker_a, {inner(b.box)}) > 0 || count_crossed(b, marker_b, {inner(a.box)}) > 0 ||
+         (a.away && b.away && leaders_cross(leader(marker_a, a.box), leader(marker_b, b.box)));
+}
+
 /// Places for a text of this width round a marker's middle, the best first.
 std::vector<Spot> spots_round(double x, double y, double width, double frame_width) {
   constexpr std::array<std::array<double, 2>, 8> kDirections{
@@ -187,20 +225,35 @@ std::vector<Spot> spots_round(double x, double y, double width, double frame_wid
   return spots;
 }
 
-/// A spot for each text, so that none covers another or a marker; fewer than that where there is no room.
-/// `lines` are crossed only where nothing else is free.
+/// A spot for each text, so that none covers another or a marker; nothing where there is no room. `lines` are
+/// crossed only where nothing else is free. `clear`: nothing either where lines from points to texts run
+/// through one another.
 std::optional<std::vector<Spot>> place_texts(const std::vector<double>& widths,
-                                             const std::vector<Box>& markers, const std::vector<Box>& lines) {
+                                             const std::vector<Box>& markers, const std::vector<Box>& lines,
+                                             bool clear) {
   constexpr double kFrameWidth = kWidth - kLeft - kRight;
-  std::vector<std::vector<Spot>> choices;
+  struct Choice {
+    Spot spot;
+    double cost = 0;
+    bool through = false;  ///< its line runs through another point
+  };
+  std::vector<std::vector<Choice>> choices(widths.size());
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    auto spots = spots_round((markers[i].left + markers[i].right) / 2,
-                             (markers[i].top + markers[i].bottom) / 2, widths[i], kFrameWidth);
-    std::erase_if(spots, [&](const Spot& spot) {
-      return std::any_of(markers.begin(), markers.end(), [&](const Box& m) { return overlap(spot.box, m); });
-    });
-    if (spots.empty()) return std::nullopt;
-    choices.push_back(std::move(spots));
+    const double x = (markers[i].left + markers[i].right) / 2;
+    const double y = (markers[i].top + markers[i].bottom) / 2;
+    std::vector<Box> others;
+    for (const Box& marker : markers)
+      if (marker.left != markers[i].left || marker.top != markers[i].top) others.push_back(marker);
+    for (const Spot& spot : spots_round(x, y, widths[i], kFrameWidth)) {
+      const auto covers = [&](const Box& box) { return overlap(spot.box, box); };
+      if (std::any_of(markers.begin(), markers.end(), covers)) continue;
+      Choice choice{spot, 0, count_crossed(spot, markers[i], others) > 0};
+      choice.cost = static_cast<double>(choices[i].size()) +
+                    14 * static_cast<double>(std::count_if(lines.begin(), lines.end(), covers)) +
+                    3 * count_crossed(spot, markers[i], lines) + (choice.through ? 60 : 0);
+      choices[i].push_back(choice);
+    }
+    if (choices[i].empty()) return std::nullopt;
   }
   std::vector<std::size_t> chosen(widths.size(), 0);
   // Each in turn takes the cheapest place beside the others; a few rounds settle it.
@@ -210,12 +263,15 @@ std::optional<std::vector<Spot>> place_texts(const std::vector<double>& widths,
       double best = std::numeric_limits<double>::infinity();
       std::size_t pick = 0;
       for (std::size_t k = 0; k < choices[i].size(); ++k) {
-        const Spot& spot = choices[i][k];
-        double cost = static_cast<double>(k);
-        for (const Box& line : lines) cost += overlap(spot.box, line) ? 14 : 0;
+        const Choice& mine = choices[i][k];
+        double cost = mine.cost;
         // In the first round those that come later have no place yet.
-        for (std::size_t j = 0; j < (round == 0 ? i : widths.size()); ++j)
-          if (j != i && overlap(spot.box, choices[j][chosen[j]].box)) cost += 1000;
+        for (std::size_t j = 0; j < (round == 0 ? i : widths.size()) && cost < best; ++j) {
+          if (j == i) continue;
+          const Choice& other = choices[j][chosen[j]];
+          if (overlap(mine.spot.box, other.spot.box)) cost += 1000;
+          if (tangled(mine.spot, markers[i], other.spot, markers[j])) cost += 60;
+        }
         if (cost < best) {
           best = cost;
           pick = k;
@@ -228,10 +284,12 @@ std::optional<std::vector<Spot>> place_texts(const std::vector<double>& widths,
   }
   std::vector<Spot> out;
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    const Spot& spot = choices[i][chosen[i]];
-    for (const Spot& other : out)
-      if (overlap(spot.box, other.box)) return std::nullopt;
-    out.push_back(spot);
+    const Choice& mine = choices[i][chosen[i]];
+    if (clear && mine.through) return std::nullopt;
+    for (std::size_t j = 0; j < i; ++j)
+      if (overlap(mine.spot.box, out[j].box) || (clear && tangled(mine.spot, markers[i], out[j], markers[j])))
+        return std::nullopt;
+    out.push_back(mine.spot);
   }
   return out;
 }
@@ -451,11 +509,11 @@ class Pareto final : public Chart {
     std::optional<std::vector<Spot>> spots;
     std::vector<std::string> texts = names;
     if (std::all_of(names.begin(), names.end(), [](const std::string& n) { return text_length(n) <= kLong; }))
-      spots = place_texts(widths_of(texts), markers, lines);
+      spots = place_texts(widths_of(texts), markers, lines, true);
     const bool listed = !spots;
     if (listed) {
       for (std::size_t i = 0; i < texts.size(); ++i) texts[i] = std::to_string(i + 1);
-      spots = place_texts(widths_of(texts), markers, lines);
+      spots = place_texts(widths_of(texts), markers, lines, false);
     }
     const Legend legend = make_legend(all, groups, listed ? names : std::vector<std::string>());
 
@@ -528,6 +586,7 @@ class Pareto final : public Chart {
   struct Legend {
     std::vector<std::string> groups;
     std::vector<std::string> names;
+    std::vector<std::string> symbols;  ///< of the names: their points'
     std::vector<const char*> colours;  ///< of the names
     std::size_t columns = 1;
     std::size_t rows = 0;
@@ -539,12 +598,13 @@ class Pareto final : public Chart {
     if (groups.size() > 1) legend.groups = groups;
     std::size_t longest = 1;
     for (std::size_t i = 0; i < names.size(); ++i) {
-      legend.names.push_back(fmt::format("{:>2}  {}", i + 1, shorten(names[i], kLine)));
+      legend.names.push_back(fmt::format("{}  {}", i + 1, names[i]));
+      legend.symbols.push_back(symbol(all[i].group, all[i].front));
       legend.colours.push_back(all[i].front ? plot_colour::kInk : plot_colour::kMuted);
       longest = std::max(longest, text_length(legend.names.back()));
     }
     legend.columns = std::clamp<std::size_t>(
-        static_cast<std::size_t>((kWidth - 28) / (kLetter * static_cast<double>(longest + 2))), 1, 4);
+        static_cast<std::size_t>((kWidth - 28) / (kLetter * static_cast<double>(longest + 4))), 1, 4);
     legend.rows = legend.groups.size() + (legend.names.size() + legend.columns - 1) / legend.columns;
     return legend;
   }
@@ -553,18 +613,29 @@ class Pareto final : public Chart {
     double y = kRow * static_cast<double>(legend.rows);  // of the row's middle, from below
     for (std::size_t g = 0; g < legend.groups.size(); ++g, y -= kRow)
       script.command(
-          fmt::format("set label {} {} at screen {:.5f},{:.5f} left font ',10' textcolor rgb '{}' "
-                      "point lt 1 lc rgb '{}' pt {} ps 0.9 offset 1,0",
-                      tag++, PlotScript::quote(shorten(legend.groups[g], kLine)), 20.0 / kWidth, y / height,
-                      plot_colour::kInk, plot_colour::category(g), kShapes[g % kShapes.size()][0]));
+          legend_line(tag++, legend.groups[g], 20, y / height, plot_colour::kInk, symbol(g, true)));
     const std::size_t rows = legend.rows - legend.groups.size();
     for (std::size_t i = 0; i < legend.names.size(); ++i) {
+      const std::size_t column = i / rows;
       const double left =
-          14 + (kWidth - 28.0) / static_cast<double>(legend.columns) * static_cast<double>(i / rows);
-      script.command(fmt::format("set label {} {} at screen {:.5f},{:.5f} left font ',10' textcolor rgb '{}'",
-                                 tag++, PlotScript::quote(legend.names[i]), left / kWidth,
-                                 (y - kRow * static_cast<double>(i % rows)) / height, legend.colours[i]));
+          20 + (kWidth - 28.0) / static_cast<double>(legend.columns) * static_cast<double>(column);
+      script.command(legend_line(tag++, legend.names[i], left,
+                                 (y - kRow * static_cast<double>(i % rows)) / height, legend.colours[i],
+                                 legend.symbols[i]));
     }
+  }
+
+  static std::string legend_line(int tag, const std::string& text, double left, double height,
+                                 const char* colour, const std::string& symbol) {
+    return fmt::format(
+        "set label {} {} at screen {:.5f},{:.5f} left font ',10' textcolor rgb '{}' {} offset 1,-0.25", tag,
+        PlotScript::quote(shorten(text, kLine)), left / kWidth, height, colour, symbol);
+  }
+
+  /// The point of a label in the legend.
+  static std::string symbol(std::size_t group, bool filled) {
+    return fmt::format("point lt 1 lc rgb '{}' pt {} ps 0.8 lw 1.4", plot_colour::category(group),
+                       kShapes[group % kShapes.size()][filled ? 0 : 1]);
   }
 
   static void label(PlotScript& script, int tag, const std::string& text, const Spot& spot, const Box& marker,
@@ -578,12 +649,9 @@ class Pareto final : public Chart {
                                PlotScript::quote(text), at(spot.box.left + 2, middle),
                                front ? plot_colour::kInk : plot_colour::kMuted));
     if (!spot.away) return;
-    const double px = (marker.left + marker.right) / 2;
-    const double py = (marker.top + marker.bottom) / 2;
-    script.command(fmt::format("set arrow from {} to {} nohead lc rgb '{}' lw 0.6 back", at(px, py),
-                               at(std::clamp(px, spot.box.left, spot.box.right),
-                                  std::clamp(py, spot.box.top + 2, spot.box.bottom - 2)),
-                               plot_colour::kMuted));
+    const auto [x0, y0, x1, y1] = leader(marker, spot.box);
+    script.command(fmt::format("set arrow from {} to {} nohead lc rgb '{}' lw 0.6 back", at(x0, y0),
+                               at(x1, y1), plot_colour::kMuted));
   }
 
   static void plot(PlotScript& script, const std::vector<Point>& all, const std::vector<std::string>& groups,
@@ -694,7 +762,7 @@ OLAB_REGISTER(pareto) {
           .param("method", &Pareto::method, "methods to draw (glob over label, name, canonical text)")
           .choice(
               "log", &Pareto::log,
-              "logarithmic axes, with zeros set apart; auto: where positive values span a factor of 20. An "
+              "logarithmic axes, with zeros set apart; auto: where positive values span a factor of 12. An "
               "axis with negative values stays linear",
               {"auto", "x", "y", "xy", "none"})
           .param("points", &Pareto::points, "points at most; those of the front are always drawn", 1, 400));
