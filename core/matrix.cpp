@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 #include <utility>
@@ -21,36 +22,48 @@ Matrix large_matrix(Index rows, Index cols) {
 
 struct MatrixPool::State {
   std::mutex lock;
-  std::vector<Matrix> kept;  ///< the latest last
+  std::vector<Vector> kept;  ///< by size, rising
 };
 
 MatrixPool::MatrixPool() : state_(std::make_unique<State>()) {}
 MatrixPool::~MatrixPool() = default;
 
-Matrix MatrixPool::take(Index rows, Index cols) {
+LargeMatrix MatrixPool::take(Index rows, Index cols) {
+  LargeMatrix out;
+  out.rows_ = rows;
+  out.cols_ = cols;
+  Vector freed;  // without the lock
   {
     const std::lock_guard guard(state_->lock);
     auto& kept = state_->kept;
-    for (std::size_t i = kept.size(); i-- > 0;) {
-      if (kept[i].size() != rows * cols) continue;
-      Matrix out = std::move(kept[i]);
-      kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(i));
-      out.resize(rows, cols);  // as many values: the memory stays
-      return out;
+    auto it = std::ranges::find_if(kept, [&](const Vector& v) { return v.size() >= rows * cols; });
+    const bool found = it != kept.end();
+    if (!found) it = kept.begin();
+    if (it != kept.end()) {
+      (found ? out.memory_ : freed).swap(*it);
+      kept.erase(it);
     }
+    if (found) return out;
   }
-  return large_matrix(rows, cols);
+  freed.resize(0);
+  out.memory_.resize(rows * cols);
+  advise_huge_pages(out.memory_.data(), static_cast<std::size_t>(rows * cols) * sizeof(float));
+  return out;
 }
 
-void MatrixPool::give(Matrix&& matrix) {
+void MatrixPool::give(LargeMatrix&& matrix) {
   constexpr std::size_t kMost = 4;
-  if (matrix.size() == 0) return;
-  Matrix dropped;  // freed without the lock
+  Vector memory;
+  memory.swap(matrix.memory_);
+  matrix = {};
+  if (memory.size() == 0) return;
+  Vector freed;  // without the lock
   const std::lock_guard guard(state_->lock);
   auto& kept = state_->kept;
-  kept.push_back(std::move(matrix));
+  const auto at = std::ranges::find_if(kept, [&](const Vector& v) { return v.size() >= memory.size(); });
+  kept.insert(at, std::move(memory));
   if (kept.size() <= kMost) return;
-  dropped = std::move(kept.front());
+  freed.swap(kept.front());
   kept.erase(kept.begin());
 }
 

@@ -19,24 +19,6 @@ using Vector = Eigen::Matrix<float, 1, Eigen::Dynamic>;
 /// rows × cols, not initialised, on huge pages where it is large (core/memory.hpp).
 Matrix large_matrix(Index rows, Index cols);
 
-/// Large matrices that are needed again and again: fresh memory has to be cleared by the system first, which
-/// costs as much as a pass over it. Thread-safe.
-class MatrixPool {
- public:
-  MatrixPool();
-  MatrixPool(const MatrixPool&) = delete;
-  MatrixPool& operator=(const MatrixPool&) = delete;
-  ~MatrixPool();
-  /// rows × cols of any content: one that was given back, or a large_matrix.
-  Matrix take(Index rows, Index cols);
-  /// Keeps the memory for the next `take` of as many values; at most four matrices are kept, the latest.
-  void give(Matrix&& matrix);
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
-
 /// Views for the duration of one call. Rows are contiguous; a block of columns is a view too. A column-major
 /// matrix or an expression would be copied silently by Eigen, so hand over `Matrix` objects and blocks of
 /// them.
@@ -44,6 +26,42 @@ using MatrixRef = Eigen::Ref<Matrix>;
 using ConstMatrixRef = Eigen::Ref<const Matrix>;
 using VectorRef = Eigen::Ref<Vector>;
 using ConstVectorRef = Eigen::Ref<const Vector>;
+
+/// A matrix in memory that may be larger than it is.
+class LargeMatrix {
+ public:
+  LargeMatrix() = default;
+  Index rows() const { return rows_; }
+  Index cols() const { return cols_; }
+  Index size() const { return rows_ * cols_; }
+  MatrixRef view() { return Eigen::Map<Matrix>(memory_.data(), rows_, cols_); }
+  ConstMatrixRef view() const { return Eigen::Map<const Matrix>(memory_.data(), rows_, cols_); }
+
+ private:
+  friend class MatrixPool;
+  Vector memory_;
+  Index rows_ = 0;
+  Index cols_ = 0;
+};
+
+/// Memory of large matrices that are needed again and again: fresh memory has to be cleared by the system
+/// first, which costs as much as a pass over it. Thread-safe.
+class MatrixPool {
+ public:
+  MatrixPool();
+  MatrixPool(const MatrixPool&) = delete;
+  MatrixPool& operator=(const MatrixPool&) = delete;
+  ~MatrixPool();
+  /// rows × cols of any content, in the least memory that was given back and suffices; where none does, in
+  /// fresh memory, and the smallest that was kept is freed.
+  LargeMatrix take(Index rows, Index cols);
+  /// Keeps the memory; at most four are kept, the largest.
+  void give(LargeMatrix&& matrix);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 /// max_t |x_tj| of every channel j; 1 × channels. All zero for a matrix without rows.
 /// One pass over the rows: Eigen's colwise() walks row-major memory in strides.

@@ -107,7 +107,7 @@ void merge(Measured& into, const Measured& from) {
 struct Quantized {
   bool is_integer = false;
   IntegerMatrix codes;
-  Matrix values;  ///< empty where is_integer and nobody has asked for floats
+  LargeMatrix values;  ///< empty where is_integer and nobody has asked for floats
   Measured measured;
   double bits = 0;
   double seconds = 0;
@@ -121,7 +121,7 @@ struct InputWork::State {
     const PlannedLayer* layer = nullptr;
     Index first_row = 0;  ///< of its W in `w`
     Index out_features = 0;
-    Matrix y;  ///< X Wᵀ on evaluation tokens
+    LargeMatrix y;  ///< X Wᵀ on evaluation tokens
     std::map<Index, Measured> originals;
   };
 
@@ -151,7 +151,7 @@ struct InputWork::State {
   MatrixPool& pool;
   std::vector<LoadedMetric> metrics;
   Matrix x;
-  Matrix w;  ///< of all layers, one below the other
+  LargeMatrix w;  ///< of all layers, one below the other
   std::vector<Side> sides;
   std::vector<std::unique_ptr<WeightBuffers>> free_buffers;
   std::mutex mutex;  ///< guards the originals, `free_buffers` and `steps`
@@ -164,7 +164,9 @@ struct InputWork::State {
   ConstMatrixRef evaluation() const {
     return x.middleRows(front().evaluation_begin, front().evaluation_tokens);
   }
-  ConstMatrixRef weight(const Side& side) const { return w.middleRows(side.first_row, side.out_features); }
+  ConstMatrixRef weight(const Side& side) const {
+    return w.view().middleRows(side.first_row, side.out_features);
+  }
 
   bool wants(Stage stage) const {
     return std::ranges::any_of(
@@ -200,15 +202,16 @@ struct InputWork::State {
     }
     w = pool.take(rows, x.cols());
     for (const Side& side : sides)
-      plan.recording->load_weight_into(side.layer->index, w.middleRows(side.first_row, side.out_features));
+      plan.recording->load_weight_into(side.layer->index,
+                                       w.view().middleRows(side.first_row, side.out_features));
   }
 
   void multiply_originals() {
     if (!has_weights()) return;
     const Timer timer(shares.product);
     for (Side& side : sides) {
-      side.y = large_matrix(front().evaluation_tokens, side.out_features);
-      multiply_transposed(evaluation(), weight(side), side.y);
+      side.y = pool.take(front().evaluation_tokens, side.out_features);
+      multiply_transposed(evaluation(), weight(side), side.y.view());
     }
   }
 
@@ -246,7 +249,7 @@ struct InputWork::State {
     const RandomStream random(hash64(front().stream_hash(), run.seed));
     Timer calibrating(shares.calibrate);
     g.chain = method->calibrate(
-        {x.topRows(run.calibration_tokens), w, random, registries, stop, nullptr, shared_steps(run)});
+        {x.topRows(run.calibration_tokens), w.view(), random, registries, stop, nullptr, shared_steps(run)});
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
     g.x = large_matrix(front().evaluation_tokens, x.cols());
@@ -277,25 +280,21 @@ struct InputWork::State {
     out.bits = quantizer->bits_per_value(role, in.rows(), in.cols());
     out.measured = {};
     pool.give(std::move(out.values));
-    out.values.resize(0, 0);
     Index clipped = -1;
     Timer timer(shares.quantize);
     out.is_integer = quantizer->quantize_to_codes(role, in, out.codes, clipped);
     if (!out.is_integer || !errors_suffice(stage)) {
       out.values = pool.take(in.rows(), in.cols());
-      clipped = quantizer->quantize(role, in, out.values);
+      clipped = quantizer->quantize(role, in, out.values.view());
       out.seconds = timer.seconds();
       const Timer measuring(shares.measure);
-      observe(Observation(stage, out.values, in, block_size, clipped), out.measured);
+      observe(Observation(stage, out.values.view(), in, block_size, clipped), out.measured);
     } else {
       out.seconds = timer.seconds();
       const Timer measuring(shares.measure);
       if (wants(stage)) observe(Observation(stage, errors_of(out.codes, in), block_size), out.measured);
     }
-    if (out.is_integer && out.values.size() > 0) {
-      pool.give(std::move(out.values));
-      out.values.resize(0, 0);
-    }
+    if (out.is_integer) pool.give(std::move(out.values));
   }
 
   /// Of the values behind `codes` against `in`; a few rows of them are in memory at a time.
@@ -319,12 +318,13 @@ struct InputWork::State {
   }
 
   /// The values in float, made from the codes where need be.
-  const Matrix& values_of(Quantized& q) const {
+  ConstMatrixRef values_of(Quantized& q) const {
     if (q.values.size() == 0) {
       const Timer timer(shares.quantize);
-      q.values = dequantize(q.codes);
+      q.values = pool.take(q.codes.rows, q.codes.cols);
+      dequantize_rows(q.codes, 0, q.values.view());
     }
-    return q.values;
+    return std::as_const(q.values).view();
   }
 
   /// Compares X̂ Ŵᵀ with Y. The product is exact in integers where both sides are integers; only a tile of
@@ -334,26 +334,26 @@ struct InputWork::State {
     const bool integers = a.is_integer && b.is_integer;
     const bool whole = !errors_suffice(Stage::output);
     const Index tokens = side.y.rows();
-    const Matrix* const left = integers ? nullptr : &values_of(a);
-    const Matrix* const right = integers ? nullptr : &values_of(b);
-    Matrix y_hat = pool.take(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
+    const ConstMatrixRef y = side.y.view();
+    LargeMatrix y_hat = pool.take(whole ? tokens : std::min(kTokensPerTile, tokens), side.out_features);
     ErrorSums errors;
     for (Index from = 0; from < tokens; from += y_hat.rows()) {
       const Index rows = std::min(y_hat.rows(), tokens - from);
-      MatrixRef tile = y_hat.topRows(rows);
-      {
+      MatrixRef tile = y_hat.view().topRows(rows);
+      if (integers) {
         const Timer timer(shares.product);
-        if (integers) {
-          multiply_codes(a.codes, from, packed, tile);
-        } else {
-          multiply_transposed(left->middleRows(from, rows), *right, tile);
-        }
+        multiply_codes(a.codes, from, packed, tile);
+      } else {
+        const ConstMatrixRef left = values_of(a);
+        const ConstMatrixRef right = values_of(b);
+        const Timer timer(shares.product);
+        multiply_transposed(left.middleRows(from, rows), right, tile);
       }
       const Timer measuring(shares.measure);
       if (whole) {
-        observe(Observation(Stage::output, y_hat, side.y, block_size, -1), out);
+        observe(Observation(Stage::output, tile, y, block_size, -1), out);
       } else {
-        add_errors(errors, tile, side.y.middleRows(from, rows));
+        add_errors(errors, tile, y.middleRows(from, rows));
       }
     }
     pool.give(std::move(y_hat));
@@ -362,8 +362,8 @@ struct InputWork::State {
   }
 
   /// W T⁻ᵀ of a layer: where nothing is transformed, W itself.
-  ConstMatrixRef transformed_of(const Side& side, const Matrix& w_transformed) const {
-    return w_transformed.size() > 0 ? ConstMatrixRef(w_transformed) : weight(side);
+  ConstMatrixRef transformed_of(const Side& side, const LargeMatrix& w_transformed) const {
+    return w_transformed.size() > 0 ? w_transformed.view() : weight(side);
   }
 
   std::unique_ptr<WeightBuffers> take_buffers() {
@@ -378,7 +378,7 @@ struct InputWork::State {
   void run_side(Side& side, Shared& g, std::vector<InputRun> runs, double group_size, const Done& done) {
     std::ranges::stable_sort(runs, {}, [](const InputRun& r) { return r.run->weight; });
     const auto side_size = static_cast<double>(runs.size());
-    Matrix w_transformed;
+    LargeMatrix w_transformed;
     Measured transformed;
     double transform_seconds = 0;
     double measure_seconds = 0;
@@ -386,8 +386,8 @@ struct InputWork::State {
       Timer transforming(shares.transform);
       if (!g.chain.empty()) {
         w_transformed = pool.take(side.out_features, x.cols());
-        w_transformed = weight(side);
-        g.chain.apply_to_weights(w_transformed);
+        w_transformed.view() = weight(side);
+        g.chain.apply_to_weights(w_transformed.view());
       }
       transform_seconds = transforming.seconds();
       Timer measuring(shares.measure);
@@ -457,6 +457,7 @@ InputWork::InputWork(const Plan& plan, const PlannedInput& input, const Registri
 
 InputWork::~InputWork() {
   state_->pool.give(std::move(state_->w));
+  for (State::Side& side : state_->sides) state_->pool.give(std::move(side.y));
 }
 
 void InputWork::run(const RunGroup& group, const Done& done) {
