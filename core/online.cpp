@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <utility>
 
@@ -49,8 +50,11 @@ struct OnlineKernels {
   void (*scale)(const float* x, const float* factors, Index n, bool divides, float* y) = nullptr;
   // A panel: rows of `width` tokens; row j at panel + slots[j] * width.
   Index width = 0;
-  /// 2^take stages of a Hadamard transform from distance h on, over n rows; signs (null: none) first, scale
-  /// last. take <= 3.
+  /// Rows at `slots` to rows one after the other, and back.
+  void (*gather)(const float* panel, const std::int32_t* slots, Index n, float* out) = nullptr;
+  void (*scatter)(const float* in, Index n, float* panel, const std::int32_t* slots) = nullptr;
+  /// `take` stages of a Hadamard transform from distance h on, over n rows; signs (null: none) first, scale
+  /// last. take <= 4.
   void (*butterflies)(float* panel, const std::int32_t* slots, Index n, Index h, int take, const float* signs,
                       float scale) = nullptr;
   void (*panel_range)(const float* panel, const std::int32_t* slots, Index n, float* low,
@@ -83,6 +87,16 @@ void scale_portable(const float* x, const float* factors, Index n, bool divides,
   } else {
     for (Index i = 0; i < n; ++i) y[i] = x[i] * factors[i];
   }
+}
+
+template <Index Width>
+void gather_plain(const float* panel, const std::int32_t* slots, Index n, float* out) {
+  for (Index j = 0; j < n; ++j) std::copy_n(panel + slots[j] * Width, Width, out + j * Width);
+}
+
+template <Index Width>
+void scatter_plain(const float* in, Index n, float* panel, const std::int32_t* slots) {
+  for (Index j = 0; j < n; ++j) std::copy_n(in + j * Width, Width, panel + slots[j] * Width);
 }
 
 template <Index Width>
@@ -242,7 +256,10 @@ OLAB_TARGET_AVX2 void butterflies_avx2_of(float* panel, const std::int32_t* slot
 
 void butterflies_avx2(float* panel, const std::int32_t* slots, Index n, Index h, int take, const float* signs,
                       float scale) {
-  if (take == 3) {
+  if (take == 4) {  // sixteen rows and two temporaries are more than there are registers
+    butterflies_avx2_of<2>(panel, slots, n, h, signs, 1.0F);
+    butterflies_avx2_of<2>(panel, slots, n, 4 * h, nullptr, scale);
+  } else if (take == 3) {
     butterflies_avx2_of<3>(panel, slots, n, h, signs, scale);
   } else if (take == 2) {
     butterflies_avx2_of<2>(panel, slots, n, h, signs, scale);
@@ -323,50 +340,63 @@ OLAB_TARGET_AVX512 void scale_avx512(const float* x, const float* factors, Index
 
 constexpr Index kAvx512Width = 32;
 
+OLAB_TARGET_AVX512 void gather_avx512(const float* panel, const std::int32_t* slots, Index n, float* out) {
+  for (Index j = 0; j < n; ++j) {
+    const float* const row = panel + slots[j] * kAvx512Width;
+    const __m512 a = _mm512_loadu_ps(row);
+    const __m512 b = _mm512_loadu_ps(row + 16);
+    _mm512_storeu_ps(out + j * kAvx512Width, a);
+    _mm512_storeu_ps(out + j * kAvx512Width + 16, b);
+  }
+}
+
+OLAB_TARGET_AVX512 void scatter_avx512(const float* in, Index n, float* panel, const std::int32_t* slots) {
+  for (Index j = 0; j < n; ++j) {
+    float* const row = panel + slots[j] * kAvx512Width;
+    const __m512 a = _mm512_loadu_ps(in + j * kAvx512Width);
+    const __m512 b = _mm512_loadu_ps(in + j * kAvx512Width + 16);
+    _mm512_storeu_ps(row, a);
+    _mm512_storeu_ps(row + 16, b);
+  }
+}
+
 template <int Take, bool Signed>
 OLAB_TARGET_AVX512 void butterflies_avx512_of(float* panel, const std::int32_t* slots, Index n, Index h,
                                               const float* signs, float scale) {
   constexpr int kRows = 1 << Take;
   const __m512 by = _mm512_set1_ps(scale);
   for (Index from = 0; from < n; from += kRows * h)
-    for (Index j = from; j < from + h; ++j) {
-      // Both halves at once: 2 · 8 values in registers.
-      __m512 v[2 * kRows];  // NOLINT(modernize-avoid-c-arrays): these are registers
-      float* rows[kRows];   // NOLINT(modernize-avoid-c-arrays)
-#pragma GCC unroll 8
-      for (int q = 0; q < kRows; ++q) {
-        rows[q] = panel + slots[j + q * h] * kAvx512Width;
-        v[2 * q] = _mm512_loadu_ps(rows[q]);
-        v[2 * q + 1] = _mm512_loadu_ps(rows[q] + 16);
-        if (Signed) {
-          const __m512 sign = _mm512_set1_ps(signs[j + q * h]);
-          v[2 * q] = _mm512_mul_ps(v[2 * q], sign);
-          v[2 * q + 1] = _mm512_mul_ps(v[2 * q + 1], sign);
-        }
-      }
-#pragma GCC unroll 3
-      for (int s = 2; s < 2 * kRows; s *= 2) {
+    for (Index j = from; j < from + h; ++j)
+      for (Index part = 0; part < kAvx512Width; part += 16) {
+        __m512 v[kRows];  // NOLINT(modernize-avoid-c-arrays): these are registers
 #pragma GCC unroll 16
-        for (int q = 0; q < 2 * kRows; ++q) {
-          if ((q & s) != 0) continue;
-          const __m512 a = v[q];
-          const __m512 b = v[q + s];
-          v[q] = _mm512_add_ps(a, b);
-          v[q + s] = _mm512_sub_ps(a, b);
+        for (int q = 0; q < kRows; ++q) {
+          v[q] = _mm512_loadu_ps(panel + slots[j + q * h] * kAvx512Width + part);
+          if (Signed) v[q] = _mm512_mul_ps(v[q], _mm512_set1_ps(signs[j + q * h]));
         }
+#pragma GCC unroll 4
+        for (int s = 1; s < kRows; s *= 2) {
+#pragma GCC unroll 16
+          for (int q = 0; q < kRows; ++q) {
+            if ((q & s) != 0) continue;
+            const __m512 a = v[q];
+            const __m512 b = v[q + s];
+            v[q] = _mm512_add_ps(a, b);
+            v[q + s] = _mm512_sub_ps(a, b);
+          }
+        }
+#pragma GCC unroll 16
+        for (int q = 0; q < kRows; ++q)
+          _mm512_storeu_ps(panel + slots[j + q * h] * kAvx512Width + part, _mm512_mul_ps(v[q], by));
       }
-#pragma GCC unroll 8
-      for (int q = 0; q < kRows; ++q) {
-        _mm512_storeu_ps(rows[q], _mm512_mul_ps(v[2 * q], by));
-        _mm512_storeu_ps(rows[q] + 16, _mm512_mul_ps(v[2 * q + 1], by));
-      }
-    }
 }
 
 template <bool Signed>
 void butterflies_avx512_signed(float* panel, const std::int32_t* slots, Index n, Index h, int take,
                                const float* signs, float scale) {
-  if (take == 3) {
+  if (take == 4) {
+    butterflies_avx512_of<4, Signed>(panel, slots, n, h, signs, scale);
+  } else if (take == 3) {
     butterflies_avx512_of<3, Signed>(panel, slots, n, h, signs, scale);
   } else if (take == 2) {
     butterflies_avx512_of<2, Signed>(panel, slots, n, h, signs, scale);
@@ -453,10 +483,14 @@ OLAB_TARGET_AVX512 void panel_codes_avx512(const float* panel, const std::int32_
                                            std::uint8_t* out, Index stride) {
   const __m512i most = _mm512_set1_epi8(static_cast<char>(last));
   const Index whole = n / kCodesTogether * kCodesTogether;
-  for (Index j = 0; j < whole; j += kCodesTogether)
-    for (Index t = 0; t < tokens; t += 16)
+  for (Index t = 0; t < tokens; t += 16)
+    for (Index j = 0; j < whole; j += kCodesTogether) {
+      if (j + kCodesTogether < whole)
+        for (Index c = j + kCodesTogether; c < j + 2 * kCodesTogether; ++c)
+          __builtin_prefetch(panel + slots[c] * kAvx512Width + t);
       codes_square_avx512(panel + t, slots + j, tokens - t, _mm512_loadu_ps(inverse + t),
                           _mm512_cvtps_epi32(_mm512_loadu_ps(zero + t)), most, out + t * stride + j, stride);
+    }
   if (whole < n)
     panel_codes_plain<CpuLevel::avx512, codes_avx512>(panel, slots + whole, n - whole, tokens, inverse, zero,
                                                       last, out + whole, stride);
@@ -469,6 +503,8 @@ const OnlineKernels& online_kernels(CpuLevel level) {
                                            codes_portable,
                                            scale_portable,
                                            8,
+                                           gather_plain<8>,
+                                           scatter_plain<8>,
                                            butterflies_portable<8>,
                                            panel_range_portable<8>,
                                            panel_codes_plain<CpuLevel::portable, codes_portable>};
@@ -477,12 +513,14 @@ const OnlineKernels& online_kernels(CpuLevel level) {
                                        codes_avx2,
                                        scale_avx2,
                                        kAvx2Width,
+                                       gather_plain<kAvx2Width>,
+                                       scatter_plain<kAvx2Width>,
                                        butterflies_avx2,
                                        panel_range_avx2,
                                        panel_codes_plain<CpuLevel::avx2, codes_avx2>};
-  static constexpr OnlineKernels kAvx512{range_avx512,      codes_avx512,       scale_avx512,
-                                         kAvx512Width,      butterflies_avx512, panel_range_avx512,
-                                         panel_codes_avx512};
+  static constexpr OnlineKernels kAvx512{range_avx512,       codes_avx512,       scale_avx512,
+                                         kAvx512Width,       gather_avx512,      scatter_avx512,
+                                         butterflies_avx512, panel_range_avx512, panel_codes_avx512};
   if (level >= CpuLevel::avx512) return kAvx512;
   if (level == CpuLevel::avx2) return kAvx2;
 #else
@@ -644,20 +682,50 @@ struct OnlineTransform::Program {
   struct Step {
     OnlineStage stage;
     Slots slots;
+    bool in_order = true;            // no permutation came before: channel j lies in row j
+    Index block = 0;                 // channels worked on before the next ones
     std::vector<PairOperand> pairs;  // of rotations in bfloat16
   };
 
-  /// What a task needs for panels: allocated once for several.
+  /// What a task needs. Kept between tasks and calls: the pages of fresh memory would cost more than they
+  /// hold.
   struct Buffers {
     explicit Buffers(const Program& p)
-        : panel(Vector::Zero(p.channels * p.width)),
-          in(Vector::Zero((p.largest_block + 1) * p.width)),
-          out(Vector::Zero(p.largest_block * p.width)),
+        : panel(p.channels * (p.by_panels ? p.width : p.rows_together)),
+          in((p.largest_block + 1) * p.width),
+          out(p.largest_block * p.width),
           scratch(p.scratch_size) {}
-    Vector panel;    // channels × width
+    Vector panel;    // channels × width, or rows_together × channels
     Vector in;       // one block, gathered
     Vector out;      // one block, before it is put back
     Vector scratch;  // of odd factors
+    std::array<float, kMostTileColumns> low{};
+    std::array<float, kMostTileColumns> high{};
+  };
+
+  /// Lends buffers to a task.
+  class Loan {
+   public:
+    explicit Loan(const Program& p) : program_(p) {
+      const std::lock_guard lock(p.idle_lock);
+      if (p.idle.empty()) {
+        buffers_ = std::make_unique<Buffers>(p);
+      } else {
+        buffers_ = std::move(p.idle.back());
+        p.idle.pop_back();
+      }
+    }
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+    ~Loan() {
+      const std::lock_guard lock(program_.idle_lock);
+      program_.idle.push_back(std::move(buffers_));
+    }
+    Buffers& operator*() const { return *buffers_; }
+
+   private:
+    const Program& program_;
+    std::unique_ptr<Buffers> buffers_;
   };
 
   Program(Index width_of_rows, std::vector<OnlineStage> given, Precision wanted, CpuLevel at)
@@ -677,6 +745,8 @@ struct OnlineTransform::Program {
   void add(const OnlineStage& stage, Slots& slots) {
     using Kind = OnlineStage::Kind;
     Step step;
+    step.block = channels;
+    step.in_order = in_order;
     switch (stage.kind) {
       case Kind::scale:
         assert(stage.factors->size() == channels);
@@ -688,6 +758,7 @@ struct OnlineTransform::Program {
         for (const Index from : *stage.order) renamed.push_back(slots[static_cast<std::size_t>(from)]);
         slots = std::move(renamed);
         by_panels = true;
+        in_order = false;
         return;
       }
       case Kind::hadamard: {
@@ -697,6 +768,7 @@ struct OnlineTransform::Program {
           largest_block = std::max(largest_block, h.factor().order());
           scratch_size = std::max(scratch_size, h.factor().scratch_size());
         }
+        step.block = h.block();
         if (!h.rows_apart(level)) rows_together = 8;
         break;
       }
@@ -705,6 +777,7 @@ struct OnlineTransform::Program {
         const Index b = r.front().rows();
         assert(channels % b == 0 && (r.size() == 1 || static_cast<Index>(r.size()) == channels / b));
         largest_block = std::max(largest_block, b);
+        step.block = b;
         by_panels = true;
         if (precision == Precision::bf16)
           for (const Matrix& m : *stage.rotations) step.pairs.emplace_back(m);
@@ -736,91 +809,116 @@ struct OnlineTransform::Program {
 
   // -- panels --
 
-  void load(const ConstMatrixRef& x, float* panel) const {
-    products.transpose(x.data(), x.outerStride(), x.rows(), channels, panel, width);
+  /// Columns `from` … `from` + n of the tokens x as rows of a panel.
+  void load(const ConstMatrixRef& x, Index from, Index n, float* rows) const {
+    if (x.rows() < width) std::fill_n(rows, n * width, 0.0F);  // the tokens that are missing
+    products.transpose(x.data() + from, x.outerStride(), x.rows(), n, rows, width);
   }
 
-  void transform_panel(Buffers& b) const {
-    for (const Step& step : steps) {
-      switch (step.stage.kind) {
-        case OnlineStage::Kind::scale:
-          for (Index j = 0; j < channels; ++j) {
-            float* const row = b.panel.data() + step.slots[static_cast<std::size_t>(j)] * width;
-            const float factor = (*step.stage.factors)[j];
-            for (Index i = 0; i < width; ++i) row[i] = step.stage.divides ? row[i] / factor : row[i] * factor;
+  /// Rows that are worked on next: scattered as they are, no CPU guesses them.
+  void fetch(const float* panel, const Slots& slots, Index from, Index n) const {
+    constexpr Index kLine = 16;
+    for (Index j = from; j < std::min(from + n, channels); ++j)
+      for (Index i = 0; i < width; i += kLine)
+        __builtin_prefetch(panel + slots[static_cast<std::size_t>(j)] * width + i, 1, 2);
+  }
+
+  /// The tokens x through all stages into the panel, and the extremes of the results. Block by block, a block
+  /// is loaded right before the first stage and looked at right after the last, while it is in L1.
+  void transform_panel(const ConstMatrixRef& x, Buffers& b) const {
+    b.low.fill(std::numeric_limits<float>::infinity());
+    b.high.fill(-std::numeric_limits<float>::infinity());
+    const bool load_first = steps.empty() || !steps.front().in_order;
+    if (load_first) load(x, 0, channels, b.panel.data());
+    for (std::size_t k = 0; k < steps.size(); ++k) {
+      const Step& step = steps[k];
+      for (Index from = 0; from < channels; from += step.block) {
+        const std::int32_t* const slots = step.slots.data() + from;
+        const bool loads = k == 0 && !load_first;
+        if (!loads) fetch(b.panel.data(), step.slots, from + step.block, step.block);
+        if (step.stage.kind == OnlineStage::Kind::block_rotation) {
+          rotate_block(step, from, loads ? &x : nullptr, b);
+        } else {
+          if (loads) load(x, from, step.block, b.panel.data() + from * width);
+          if (step.stage.kind == OnlineStage::Kind::hadamard) {
+            hadamard_block(*step.stage.hadamard, from, slots, b);
+          } else {
+            scale_rows(step, b.panel.data());
           }
-          break;
-        case OnlineStage::Kind::block_rotation:
-          rotate_panel(step, b);
-          break;
-        case OnlineStage::Kind::hadamard:
-          hadamard_panel(step, b);
-          break;
-        case OnlineStage::Kind::permutation:
-          break;  // has become slots
+        }
+        if (k + 1 == steps.size())
+          kernels.panel_range(b.panel.data(), slots, step.block, b.low.data(), b.high.data());
       }
+    }
+    if (steps.empty())
+      kernels.panel_range(b.panel.data(), last_slots.data(), channels, b.low.data(), b.high.data());
+  }
+
+  void scale_rows(const Step& step, float* panel) const {
+    for (Index j = 0; j < channels; ++j) {
+      float* const row = panel + step.slots[static_cast<std::size_t>(j)] * width;
+      const float factor = (*step.stage.factors)[j];
+      for (Index i = 0; i < width; ++i) row[i] = step.stage.divides ? row[i] / factor : row[i] * factor;
     }
   }
 
-  void rotate_panel(const Step& step, Buffers& b) const {
+  /// x: the tokens, where the block is not in the panel yet.
+  void rotate_block(const Step& step, Index from, const ConstMatrixRef* x, Buffers& b) const {
     const std::vector<LeftOperand>& rotations = *step.stage.transposed;
-    const Index size = rotations.front().rows();
-    for (Index from = 0; from < channels; from += size) {
-      const auto which = static_cast<std::size_t>(rotations.size() == 1 ? 0 : from / size);
-      const std::int32_t* const slots = step.slots.data() + from;
-      if (precision == Precision::bf16) {
-        Pair* const pairs = reinterpret_cast<Pair*>(b.in.data());
-        gather_pairs(b.panel.data(), slots, size, pairs);
-        multiply_pairs(step.pairs[which], pairs, b.out.data(), width);
+    const std::int32_t* const slots = step.slots.data() + from;
+    const auto which = static_cast<std::size_t>(rotations.size() == 1 ? 0 : from / step.block);
+    float* const out = step.in_order ? b.panel.data() + from * width : b.out.data();
+    if (precision == Precision::bf16) {
+      if (x != nullptr) load(*x, from, step.block, b.panel.data() + from * width);
+      Pair* const pairs = reinterpret_cast<Pair*>(b.in.data());
+      gather_pairs(b.panel.data(), slots, step.block, pairs);
+      multiply_pairs(step.pairs[which], pairs, out, width);
+    } else {
+      if (x != nullptr) {
+        load(*x, from, step.block, b.in.data());
       } else {
-        for (Index j = 0; j < size; ++j)
-          std::copy_n(b.panel.data() + slots[j] * width, width, b.in.data() + j * width);
-        rotations[which].multiply(b.in.data(), products,
-                                  precision == Precision::stored ? products.tile : products.fused_tile,
-                                  b.out.data(), width);
+        kernels.gather(b.panel.data(), slots, step.block, b.in.data());
       }
-      for (Index j = 0; j < size; ++j)
-        std::copy_n(b.out.data() + j * width, width, b.panel.data() + slots[j] * width);
+      rotations[which].multiply(b.in.data(), products,
+                                precision == Precision::stored ? products.tile : products.fused_tile, out,
+                                width);
     }
+    if (!step.in_order) kernels.scatter(b.out.data(), step.block, b.panel.data(), slots);
   }
 
-  void hadamard_panel(const Step& step, Buffers& b) const {
-    const FastHadamard& h = *step.stage.hadamard;
+  void hadamard_block(const FastHadamard& h, Index block_from, const std::int32_t* block_slots,
+                      Buffers& b) const {
     const OddFactor& factor = h.factor();
     const Index m = factor.order();
     const Index inner = h.block() / m;
-    const float scale = h.scale();
     int stages = 0;
     while (inner >> stages > 1) ++stages;
-    // Sylvester's part: groups of `inner` rows, a block of m such groups at a time.
-    for (Index from = 0; from < channels; from += inner) {
-      const std::int32_t* const slots = step.slots.data() + from;
-      const float* signs = h.signs().size() > 0 ? h.signs().data() + from : nullptr;
+    // Sylvester's part on m groups of `inner` rows.
+    for (Index from = 0; from < h.block(); from += inner) {
+      const std::int32_t* const slots = block_slots + from;
+      const float* signs = h.signs().size() > 0 ? h.signs().data() + block_from + from : nullptr;
       for (int stage = 0; stage < stages;) {
-        const int left = stages - stage;
-        const int take = left == 4 ? 2 : std::min(left, 3);
+        const int take = std::min(stages - stage, 4);
         const bool last = stage + take == stages && m == 1;
         kernels.butterflies(b.panel.data(), slots, inner, Index{1} << stage, take, signs,
-                            last ? scale : 1.0F);
+                            last ? h.scale() : 1.0F);
         signs = nullptr;
         stage += take;
       }
-      if (stages == 0) {  // signs alone
+      if (stages == 0) {  // nothing but a sign, and the scale where there is no factor
         float* const row = b.panel.data() + slots[0] * width;
         const float sign = signs != nullptr ? signs[0] : 1.0F;
-        for (Index i = 0; i < width; ++i) row[i] = m == 1 ? row[i] * sign * scale : row[i] * sign;
+        for (Index i = 0; i < width; ++i) row[i] = m == 1 ? row[i] * sign * h.scale() : row[i] * sign;
       }
     }
     if (m == 1) return;
-    for (Index from = 0; from < channels; from += h.block())
-      for (Index i = 0; i < inner; ++i) {
-        const auto row = [&](Index r) {
-          return b.panel.data() + step.slots[static_cast<std::size_t>(from + r * inner + i)] * width;
-        };
-        for (Index r = 0; r < m; ++r) std::copy_n(row(r), width, b.in.data() + r * width);
-        factor.mix(b.in.data(), width, scale, b.scratch.data(), level);
-        for (Index r = 0; r < m; ++r) std::copy_n(b.in.data() + r * width, width, row(r));
-      }
+    Slots column(static_cast<std::size_t>(m));
+    for (Index i = 0; i < inner; ++i) {
+      for (Index r = 0; r < m; ++r) column[static_cast<std::size_t>(r)] = block_slots[r * inner + i];
+      kernels.gather(b.panel.data(), column.data(), m, b.in.data());
+      factor.mix(b.in.data(), width, h.scale(), b.scratch.data(), level);
+      kernels.scatter(b.in.data(), m, b.panel.data(), column.data());
+    }
   }
 
   // -- results --
@@ -854,16 +952,11 @@ struct OnlineTransform::Program {
   }
 
   void quantize_panel(const Buffers& b, Index tokens, int last, IntegerMatrix& out, Index first) const {
-    std::array<float, kMostTileColumns> low{};
-    std::array<float, kMostTileColumns> high{};
     std::array<float, kMostTileColumns> inverse{};
     std::array<float, kMostTileColumns> zero{};
-    low.fill(std::numeric_limits<float>::infinity());
-    high.fill(-std::numeric_limits<float>::infinity());
-    kernels.panel_range(b.panel.data(), last_slots.data(), channels, low.data(), high.data());
     for (Index t = 0; t < tokens; ++t) {
       const auto i = static_cast<std::size_t>(t);
-      const Grid grid = choose_grid(low[i], high[i], last, out, first + t);
+      const Grid grid = choose_grid(b.low[i], b.high[i], last, out, first + t);
       inverse[i] = grid.inverse;
       zero[i] = grid.zero;
     }
@@ -887,11 +980,14 @@ struct OnlineTransform::Program {
   const ProductKernels& products;
   Index width;              // of panels
   bool by_panels = false;   // else token by token
+  bool in_order = true;     // no permutation so far
   Index rows_together = 1;  // tokens that the second way works on at a time
   Index largest_block = 1;
   Index scratch_size = 0;
   std::vector<Step> steps;
   Slots last_slots;
+  mutable std::mutex idle_lock;
+  mutable std::vector<std::unique_ptr<Buffers>> idle;
 };
 
 OnlineTransform::OnlineTransform(Index channels, std::vector<OnlineStage> stages, Precision precision,
@@ -922,18 +1018,19 @@ void OnlineTransform::run(const ConstMatrixRef& x, int bits, IntegerMatrix& out)
   if (x.size() == 0) return;
   if (p.by_panels) {
     parallel_for(x.rows(), kPanelsPerTask * p.width, [&](Index begin, Index end) {
-      Program::Buffers buffers(p);
+      const Program::Loan loan(p);
+      Program::Buffers& buffers = *loan;
       for (Index t = begin; t < end; t += p.width) {
         const Index tokens = std::min(p.width, end - t);
-        p.load(x.middleRows(t, tokens), buffers.panel.data());
-        p.transform_panel(buffers);
+        p.transform_panel(x.middleRows(t, tokens), buffers);
         p.quantize_panel(buffers, tokens, last, out, t);
       }
     });
     return;
   }
   parallel_for(x.rows(), kRowsPerTask, [&](Index begin, Index end) {
-    Matrix rows(p.steps.empty() ? 0 : p.rows_together, p.channels);
+    const Program::Loan loan(p);
+    Eigen::Map<Matrix> rows((*loan).panel.data(), p.rows_together, p.channels);
     for (Index t = begin; t < end; t += p.rows_together) {
       const Index count = std::min(p.rows_together, end - t);
       if (p.steps.empty()) {
@@ -953,11 +1050,11 @@ void OnlineTransform::apply(MatrixRef x) const {
   assert(x.cols() == p.channels);
   if (p.by_panels) {
     parallel_for(x.rows(), kPanelsPerTask * p.width, [&](Index begin, Index end) {
-      Program::Buffers buffers(p);
+      const Program::Loan loan(p);
+      Program::Buffers& buffers = *loan;
       for (Index t = begin; t < end; t += p.width) {
         const Index tokens = std::min(p.width, end - t);
-        p.load(x.middleRows(t, tokens), buffers.panel.data());
-        p.transform_panel(buffers);
+        p.transform_panel(x.middleRows(t, tokens), buffers);
         p.store(buffers, x.middleRows(t, tokens));
       }
     });

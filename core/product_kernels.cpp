@@ -217,8 +217,11 @@ void tile_avx512(const float* a, const float* panel, Index k, float* y, Index ld
 }
 
 /// 16 × 16 by four rounds of shuffles: within pairs, within quarters, between quarters, between halves.
+/// OutStride 0: dynamic. Two times sixteen strides that are not constants are more than there are registers.
+template <Index OutStride>
 OLAB_TARGET_AVX512 inline void transpose_square_avx512(const float* in, Index in_stride, float* out,
-                                                       Index out_stride) {
+                                                       Index dynamic_stride) {
+  const Index out_stride = OutStride > 0 ? OutStride : dynamic_stride;
   __m512 r[16];  // NOLINT(modernize-avoid-c-arrays): these are registers
   __m512 s[16];  // NOLINT(modernize-avoid-c-arrays)
 #pragma GCC unroll 16
@@ -247,19 +250,29 @@ OLAB_TARGET_AVX512 inline void transpose_square_avx512(const float* in, Index in
   }
 }
 
+template <Index OutStride>
+OLAB_TARGET_AVX512 void transpose_squares_avx512(const float* in, Index in_stride, Index rows, Index columns,
+                                                 float* out, Index out_stride) {
+  // What comes next is fetched, beyond `columns` as well: many rows are read side by side, more than the CPU
+  // follows by itself.
+  constexpr Index kAhead = 64;
+  for (Index j = 0; j < columns; j += 16)
+    for (Index i = 0; i < rows; i += 16) {
+      const float* const square = in + i * in_stride + j;
+      for (Index r = 0; r < 16; ++r) __builtin_prefetch(square + r * in_stride + kAhead);
+      transpose_square_avx512<OutStride>(square, in_stride, out + j * out_stride + i, out_stride);
+    }
+}
+
 OLAB_TARGET_AVX512 void transpose_avx512(const float* in, Index in_stride, Index rows, Index columns,
                                          float* out, Index out_stride) {
-  // Many rows are read side by side, more than the CPU follows by itself.
-  constexpr Index kAhead = 64;
   const Index whole_rows = rows / 16 * 16;
   const Index whole_columns = columns / 16 * 16;
-  for (Index j = 0; j < whole_columns; j += 16)
-    for (Index i = 0; i < whole_rows; i += 16) {
-      const float* const square = in + i * in_stride + j;
-      if (j + kAhead < columns)
-        for (Index r = 0; r < 16; ++r) __builtin_prefetch(square + r * in_stride + kAhead);
-      transpose_square_avx512(square, in_stride, out + j * out_stride + i, out_stride);
-    }
+  if (out_stride == kAvx512Columns) {
+    transpose_squares_avx512<kAvx512Columns>(in, in_stride, whole_rows, whole_columns, out, out_stride);
+  } else {
+    transpose_squares_avx512<0>(in, in_stride, whole_rows, whole_columns, out, out_stride);
+  }
   if (whole_columns < columns)
     transpose_portable(in + whole_columns, in_stride, whole_rows, columns - whole_columns,
                        out + whole_columns * out_stride, out_stride);
