@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct Data {
   Matrix x = large_pages();
   Matrix out = large_pages();
   IntegerMatrix codes;
+  std::set<std::string> right;  ///< passes whose result was checked
 };
 
 /// The released formulas, value by value, for `rows` x `columns` tiles that share a grid.
@@ -231,10 +233,12 @@ void measure(benchmark::State& state, const Pass& pass) {
   static Data data;
   with_threads(1, [&] {
     pass.run(data);
-    if (!pass.right(data)) {
+    // Once, for a repetition comes here again.
+    if (!data.right.contains(pass.name) && !pass.right(data)) {
       state.SkipWithError("the result differs from the plain reference");
       return;
     }
+    data.right.insert(pass.name);
     for (auto _ : state) {
       pass.run(data);
       benchmark::ClobberMemory();

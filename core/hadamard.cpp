@@ -18,6 +18,8 @@
 #include <immintrin.h>
 #endif
 
+// Offsets within one row or tile are small.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
 namespace olab {
 namespace {
 
@@ -581,3 +583,4 @@ void FastHadamard::mix_narrow_blocks(MatrixRef& x, CpuLevel level) const {
 }
 
 }  // namespace olab
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

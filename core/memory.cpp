@@ -11,10 +11,11 @@ void advise_huge_pages(void* memory, std::size_t bytes) {
   constexpr std::uintptr_t kPage = 4096;
   constexpr std::size_t kWorthwhile = std::size_t{4} << 20;
   if (bytes < kWorthwhile) return;
-  const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage;
-  const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / kPage * kPage;
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  const std::size_t skipped = (kPage - address % kPage) % kPage;
+  const std::size_t whole = (bytes - skipped) / kPage * kPage;
   // A refusal (an old kernel, a container) costs speed and nothing else.
-  (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  (void)madvise(static_cast<std::byte*>(memory) + skipped, whole, MADV_HUGEPAGE);
 #else
   (void)memory;
   (void)bytes;

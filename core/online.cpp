@@ -25,6 +25,8 @@
 #include <immintrin.h>
 #endif
 
+// Offsets within one row or tile are small.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)
 namespace olab {
 namespace {
 
@@ -1086,3 +1088,4 @@ double OnlineTransform::precision_error(const ConstMatrixRef& x) const {
 }
 
 }  // namespace olab
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

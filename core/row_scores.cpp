@@ -14,6 +14,8 @@
 // changes how many registers a vector takes, never a rounding. The integer filter is written a level each.
 #define OLAB_INLINE inline __attribute__((always_inline))
 
+// Arrays of registers stay in registers only as such; macro arguments are asm operands and statements.
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result,modernize-avoid-c-arrays,modernize-loop-convert,bugprone-macro-parentheses)
 namespace olab {
 namespace {
 
@@ -847,3 +849,4 @@ std::uint64_t filter_rows(const FilterRows& rows, const CodedMatrix& matrix, Ind
 }
 
 }  // namespace olab
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result,modernize-avoid-c-arrays,modernize-loop-convert,bugprone-macro-parentheses)

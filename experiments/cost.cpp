@@ -13,6 +13,7 @@
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
 #include "experiments/provenance.hpp"
+#include "experiments/study.hpp"
 #include "methods/common/method.hpp"
 
 namespace olab {
@@ -56,7 +57,7 @@ std::vector<CostShape> shapes_like(const std::string& like, const Registries& r)
 }
 
 Chain find_chain(const std::string& spec, Index channels, const CostOptions& options, const Registries& r) {
-  const auto method = r.methods.make(spec, r);
+  const auto method = r.methods.make(parse_method(spec), r);
   method->check(channels, r);
   RandomStream random(0);
   Matrix x(kCalibrationTokens, channels);
@@ -182,7 +183,8 @@ CostReport measure_costs(const CostOptions& options, const Registries& r) {
   report.machine = fmt::format("{}, {}", here.cpu, here.kernel_level);
   // Every name and width before the first measurement.
   for (const std::string& spec : options.methods)
-    for (const CostShape& shape : report.options.shapes) r.methods.make(spec, r)->check(shape.in_features, r);
+    for (const CostShape& shape : report.options.shapes)
+      r.methods.make(parse_method(spec), r)->check(shape.in_features, r);
 
   std::vector<std::vector<MeasuredCost>> by_shape;
   for (const CostShape& shape : report.options.shapes) {

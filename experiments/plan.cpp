@@ -268,13 +268,12 @@ std::vector<std::pair<std::string, std::size_t>> find_common_steps(const Plan& p
     }
   }
   std::vector<std::pair<std::string, std::size_t>> out;
-  for (const auto& [path, methods] : count) {
+  for (const auto& one : count) {
     // Only the longest of the beginnings that the same methods share.
     const bool goes_on = std::ranges::any_of(count, [&](const auto& other) {
-      return other.second == methods && other.first.size() > path.size() &&
-             other.first.starts_with(path + " | ");
+      return other.second == one.second && other.first.starts_with(one.first + " | ");
     });
-    if (methods > 1 && !goes_on) out.emplace_back(path, methods);
+    if (one.second > 1 && !goes_on) out.emplace_back(one.first, one.second);
   }
   return out;
 }

@@ -131,8 +131,7 @@ Entry read_method(const ConfigNode& node, const Registries& r) {
   if (node.is_scalar()) {
     const std::string text(trim(node.scalar));
     with_place(out.where, {}, [&] {
-      Spec spec =
-          split_top_level(text, '|').size() > 1 ? Spec{"pipeline", {{"steps", text}}} : parse_spec(text);
+      Spec spec = parse_method(text);
       out.name = r.methods.info(spec.name).name;
       spec.name = out.name;
       out.specs.push_back(std::move(spec));
@@ -368,6 +367,11 @@ std::vector<std::string> read_metrics(const ConfigNode* node, const Registries& 
 }
 
 }  // namespace
+
+Spec parse_method(std::string_view text) {
+  if (split_top_level(text, '|').size() > 1) return {"pipeline", {{"steps", std::string(trim(text))}}};
+  return parse_spec(text);
+}
 
 std::vector<std::string> study_names() {
   std::vector<std::string> out;

@@ -70,6 +70,9 @@ struct Study {
 std::vector<std::string> study_names();
 std::string shipped_study(const std::string& name);
 
+/// A method as people write it: a specification, or several with | between them, which are a pipeline.
+Spec parse_method(std::string_view text);
+
 /// Reads a study from a file or by a shipped name, applies overrides, and checks every key, name and value.
 /// Error with file, line and the nearest valid name.
 Study load_study(const std::string& name_or_file, std::span<const std::string> overrides,

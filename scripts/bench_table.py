@@ -178,7 +178,7 @@ def machine_lines(context, rounds):
     facts = [
         ("CPU", context.get("cpu")),
         ("logical cores", context.get("num_cpus")),
-        ("caches", caches),
+        ("caches", caches or context.get("cache_sizes")),
         ("memory", context.get("memory")),
         ("frequency governor", context.get("governor")),
         ("instruction set of our kernels", context.get("kernel_level")),

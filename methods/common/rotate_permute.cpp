@@ -100,7 +100,7 @@ Chain rotate_and_permute(Matrix x, const RotatePermute& recipe, const Calibratio
       if (watched) {
         std::vector<Index> order = order_numbered(x, recipe.permutation, block, calibration, number);
         if (trace != nullptr) trace->permutations.push_back(order);
-        add(make_permutation(std::move(order)), step);
+        add(make_permutation(order), step);
       } else {
         add(find_permutation(x, recipe.permutation, block, at, number), step);
       }

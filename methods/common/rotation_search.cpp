@@ -249,7 +249,7 @@ SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSe
   std::vector<Matrix> rotations;
   rotations.reserve(out.searches.size());
   for (const RotationSearch& search : out.searches) rotations.push_back(search.rotation);
-  out.transform = make_block_rotation(x.cols(), std::move(rotations));
+  out.transform = make_block_rotation(x.cols(), rotations);
   return out;
 }
 

@@ -2,12 +2,12 @@
 . "$OLAB_SOURCE_DIR/tests/end_to_end/lib.sh"
 run 0 list studies
 names=$(printf '%s\n' "$out" | awk '{print $1}')
-for name in quickstart duquant-ablation block-size outlier-gallery tiny-llama single-token; do
+for name in quickstart duquant-ablation block-size outlier-gallery tiny-llama single-token search-quality whole-model; do
   printf '%s\n' "$names" | grep -qx -- "$name" || fail "the study $name is not shipped"
 done
 for name in $names; do
   case $name in
-    tiny-llama | single-token)
+    tiny-llama | single-token | whole-model)
       run 2 run "$name" --dry-run
       says "$err" "data.recording=PATH"
       ;;

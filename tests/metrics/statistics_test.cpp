@@ -96,7 +96,8 @@ void expect_exact(const Matrix& x, const std::string& what) {
   const Exact exact = exact_moments(x);
   const Moments first = compute_moments(x, CpuLevel::portable);
   // The bound of the docstring.
-  const double bound = 63 * static_cast<double>(x.cols() / 32 + x.rows() + 16) * 0x1p-53;
+  const Index additions = x.cols() / 32 + x.rows() + 16;
+  const double bound = 63 * static_cast<double>(additions) * 0x1p-53;
   EXPECT_NEAR(first.mean, exact.mean, bound * (std::abs(exact.mean) + std::sqrt(exact.m2))) << what;
   EXPECT_NEAR(first.m2, exact.m2, bound * exact.m2) << what;
   EXPECT_NEAR(first.m3, exact.m3, bound * std::pow(exact.m4, 0.75)) << what;
