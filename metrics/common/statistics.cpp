@@ -284,20 +284,20 @@ ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& referenc
   return out;
 }
 
-void add_errors(ErrorSums& out, const ConstMatrixRef& x, const ConstMatrixRef& reference, CpuLevel level) {
+void add_errors(ErrorSums& sums, const ConstMatrixRef& x, const ConstMatrixRef& reference, CpuLevel level) {
   assert(x.rows() == reference.rows() && x.cols() == reference.cols());
-  out.count += x.size();
-  out.rows += x.rows();
+  sums.count += x.size();
+  sums.rows += x.rows();
   for (Index t = 0; t < x.rows(); ++t) {
     const PairSums row = pair_sums(row_at(x, t), row_at(reference, t), x.cols(), level);
-    out.error += row.error;
-    out.signal += row.signal;
-    out.estimate += row.estimate;
-    out.product += row.product;
-    out.max_error = std::max(out.max_error, row.max_error);
-    out.row_relative += relative_error(row.error, row.signal);
+    sums.error += row.error;
+    sums.signal += row.signal;
+    sums.estimate += row.estimate;
+    sums.product += row.product;
+    sums.max_error = std::max(sums.max_error, row.max_error);
+    sums.row_relative += relative_error(row.error, row.signal);
   }
-  if (std::isnan(out.error)) out.max_error = kNaN;
+  if (std::isnan(sums.error)) sums.max_error = kNaN;
 }
 
 double median_of_abs(const ConstMatrixRef& x, CpuLevel level) {
