@@ -6,14 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#if OLAB_X86_KERNELS
-#include <immintrin.h>
-#if !defined(__clang__)
-// g++ 12 takes the undefined operands inside of its own intrinsics for ours (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#endif
+#include "core/intrinsics.hpp"
 
 namespace olab {
 namespace {

@@ -7,16 +7,8 @@
 #include <numbers>
 #include <utility>
 
+#include "core/intrinsics.hpp"
 #include "core/product_kernels.hpp"
-
-#if OLAB_X86_KERNELS
-// g++ 12 calls its own "undefined" registers uninitialized.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
 
 // Offsets within one row or tile are small.
 // NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)

@@ -21,12 +21,6 @@ void IntegerMatrix::resize(Index new_rows, Index new_cols) {
   zero.resize(static_cast<std::size_t>(rows));
 }
 
-Matrix dequantize(const IntegerMatrix& codes) {
-  Matrix out = large_matrix(codes.rows, codes.cols);
-  dequantize_rows(codes, 0, out);
-  return out;
-}
-
 // NOLINTNEXTLINE(performance-unnecessary-value-param): a writable view
 void dequantize_rows(const IntegerMatrix& codes, Index first, MatrixRef out) {
   parallel_for(out.rows(), 16, [&](Index begin, Index end) {

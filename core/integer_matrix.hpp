@@ -30,9 +30,7 @@ struct IntegerMatrix {
   std::uint8_t* row(Index t) { return codes.data() + t * cols; }
 };
 
-/// The values in float32: (code − zero) · step. rows × cols.
-Matrix dequantize(const IntegerMatrix& codes);
-/// The rows `first` … first + out.rows() − 1 of them.
+/// The values of rows `first` … first + out.rows() − 1 in float32: (code − zero) · step.
 void dequantize_rows(const IntegerMatrix& codes, Index first, MatrixRef out);
 
 }  // namespace olab

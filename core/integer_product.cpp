@@ -6,12 +6,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/intrinsics.hpp"
 #include "core/memory.hpp"
 #include "core/parallel.hpp"
-
-#if OLAB_X86_KERNELS
-#include <immintrin.h>
-#endif
 
 // With w' = w − 128, which fits a signed byte (the instruction multiplies unsigned by signed bytes),
 //

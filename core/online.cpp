@@ -14,16 +14,8 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/intrinsics.hpp"
 #include "core/parallel.hpp"
-
-#if OLAB_X86_KERNELS
-// g++ 12 calls its own "undefined" registers uninitialized.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
 
 // Offsets within one row or tile are small.
 // NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result)

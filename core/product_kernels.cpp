@@ -4,14 +4,7 @@
 #include <array>
 #include <cassert>
 
-#if OLAB_X86_KERNELS
-// g++ 12 calls its own "undefined" registers uninitialized.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "core/intrinsics.hpp"
 
 namespace olab {
 namespace {

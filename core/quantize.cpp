@@ -8,16 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/intrinsics.hpp"
 #include "core/parallel.hpp"
-
-#if OLAB_X86_KERNELS
-#include <immintrin.h>
-#if !defined(__clang__)
-// g++ 12 takes the undefined operands inside of its own intrinsics for ours (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#endif
 
 namespace olab {
 namespace {

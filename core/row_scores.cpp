@@ -6,9 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#if OLAB_X86_KERNELS
-#include <immintrin.h>
-#endif
+#include "core/intrinsics.hpp"
 
 // The kernels in float are written once, on vectors of the compiler, and compiled once a level: a level
 // changes how many registers a vector takes, never a rounding. The integer filter is written a level each.
@@ -458,11 +456,6 @@ std::uint64_t filter_portable(const FilterRows& rows, const CodedMatrix& m, Inde
 }
 
 #if OLAB_X86_KERNELS
-#if defined(__GNUC__) && !defined(__clang__)
-// The header of g++ 12 starts from registers that it leaves undefined on purpose, and warns of them.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 
 /// 16 rows × 4 columns in 8 registers; groups from … to.
 OLAB_TARGET_AVX2 inline void add_avx2(const std::uint8_t* codes, const std::int8_t* tile, Index from,
@@ -675,9 +668,6 @@ OLAB_TARGET_AVX512 OLAB_INLINE std::uint64_t last_look_avx512(__m512i reach) {
 OLAB_FILTER(filter_avx512, OLAB_TARGET_AVX512, OLAB_DOT_AVX512)
 OLAB_FILTER(filter_vnni, OLAB_TARGET_VNNI, OLAB_DOT_VNNI)
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 #endif
 
 // ---- one table a level
