@@ -15,6 +15,7 @@
 #include "experiments/provenance.hpp"
 #include "experiments/study.hpp"
 #include "methods/common/method.hpp"
+#include "results/table_grid.hpp"
 
 namespace olab {
 namespace {
@@ -121,39 +122,21 @@ std::string as_json(const CostReport& report) {
   return out.dump(2) + "\n";
 }
 
-std::string as_csv(const CostReport& report) {
-  std::string out =
-      "method,layer,in_features,out_features,multiply_adds,bytes,quantize_s,transform_s,product_s,overhead,"
-      "overhead_low,overhead_high,precision_nmse\n";
-  for (const MeasuredCost& c : report.costs)
-    out += fmt::format("\"{}\",{},{},{},{},{},{},{},{},{},{},{},{}\n", c.method, c.shape.name,
-                       c.shape.in_features, c.shape.out_features, to_text(c.analytic.multiply_adds),
-                       to_text(c.analytic.bytes), to_text(c.seconds.quantize.median),
-                       to_text(c.seconds.transform.median), to_text(c.seconds.product.median),
-                       to_text(c.seconds.overhead.median), to_text(c.seconds.overhead.low),
-                       to_text(c.seconds.overhead.high), to_text(c.precision_error));
-  return out;
-}
-
-/// A grid of texts, the first row its head.
-std::string lay_out(const std::vector<std::vector<std::string>>& rows, bool markdown) {
-  std::string out;
-  std::vector<std::size_t> width(rows.front().size(), 0);
-  for (const auto& row : rows)
-    for (std::size_t j = 0; j < row.size(); ++j) width[j] = std::max(width[j], row[j].size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::vector<std::string> cells;
-    for (std::size_t j = 0; j < rows[i].size(); ++j)
-      cells.push_back(j == 0 ? fmt::format("{:<{}}", rows[i][j], width[j])
-                             : fmt::format("{:>{}}", rows[i][j], width[j]));
-    out += markdown ? fmt::format("| {} |\n", fmt::join(cells, " | "))
-                    : fmt::format("{}\n", fmt::join(cells, "  "));
-    if (i > 0) continue;
-    std::vector<std::string> rules;
-    for (std::size_t j = 0; j < width.size(); ++j)
-      rules.push_back(markdown ? (j == 0 ? "---" : "---:") : std::string(width[j], '-'));
-    out +=
-        markdown ? fmt::format("|{}|\n", fmt::join(rules, "|")) : fmt::format("{}\n", fmt::join(rules, "  "));
+/// Every measurement a row.
+Grid all_numbers(const CostReport& report) {
+  Grid out;
+  out.header = {"method",       "layer",         "in_features",   "out_features", "multiply_adds",
+                "bytes",        "quantize_s",    "transform_s",   "product_s",    "overhead",
+                "overhead_low", "overhead_high", "precision_nmse"};
+  for (const MeasuredCost& c : report.costs) {
+    std::vector<GridCell>& row = out.rows.emplace_back();
+    row = {c.method, c.shape.name};
+    for (const double value :
+         {static_cast<double>(c.shape.in_features), static_cast<double>(c.shape.out_features),
+          c.analytic.multiply_adds, c.analytic.bytes, c.seconds.quantize.median, c.seconds.transform.median,
+          c.seconds.product.median, c.seconds.overhead.median, c.seconds.overhead.low,
+          c.seconds.overhead.high, c.precision_error})
+      row.emplace_back(show_number(value, Format::csv));
   }
   return out;
 }
@@ -215,28 +198,31 @@ CostReport measure_costs(const CostOptions& options, const Registries& r) {
 
 std::string render_costs(const CostReport& report, Format format) {
   if (format == Format::json) return as_json(report);
-  if (format == Format::csv) return as_csv(report);
+  if (format == Format::csv) return render_grid(all_numbers(report), format);
   if (format == Format::latex) throw Error("cost: the formats are text, json, csv and md");
   const OnlineCostSettings& measure = report.options.measure;
-  std::vector<std::vector<std::string>> rows{{"method"}};
-  for (const CostShape& shape : report.options.shapes) rows.front().push_back(shape.name);
-  rows.front().insert(rows.front().end(), {"all layers", "multiply-adds", "bytes"});
+  Grid grid;
+  grid.header = {"method"};
+  for (const CostShape& shape : report.options.shapes) grid.header.push_back(shape.name);
+  grid.header.insert(grid.header.end(), {"all layers", "multiply-adds", "bytes"});
+  grid.numeric.assign(grid.header.size(), true);
+  grid.numeric.front() = false;
   for (const auto& costs : by_method(report)) {
-    std::vector<std::string> row{costs.front()->method};
+    std::vector<GridCell> row{costs.front()->method};
     double multiply_adds = 0;
     double bytes = 0;
     for (const MeasuredCost* c : costs) {
-      row.push_back(fmt::format("{:+.1f} % ({:.1f} to {:.1f})", percent(c->seconds.overhead.median),
-                                percent(c->seconds.overhead.low), percent(c->seconds.overhead.high)));
+      row.emplace_back(fmt::format("{:+.1f} % ({:.1f} to {:.1f})", percent(c->seconds.overhead.median),
+                                   percent(c->seconds.overhead.low), percent(c->seconds.overhead.high)));
       multiply_adds += c->analytic.multiply_adds;
       bytes += c->analytic.bytes;
     }
-    row.push_back(fmt::format("{:+.1f} %", percent(total_overhead(costs))));
-    row.push_back(fmt::format("{:.4g}", multiply_adds));
-    row.push_back(fmt::format("{:.4g}", bytes));
-    rows.push_back(std::move(row));
+    row.emplace_back(fmt::format("{:+.1f} %", percent(total_overhead(costs))));
+    row.emplace_back(fmt::format("{:.4g}", multiply_adds));
+    row.emplace_back(fmt::format("{:.4g}", bytes));
+    grid.rows.push_back(std::move(row));
   }
-  std::string out = lay_out(rows, format == Format::markdown);
+  std::string out = render_grid(grid, format);
   out += fmt::format(
       "\nTime of the transform in percent of the layer without it (tokens to integers, integer product), {} "
       "bits, {} "

@@ -285,7 +285,11 @@ struct InputWork::State {
     out.is_integer = quantizer->quantize_to_codes(role, in, out.codes, clipped);
     if (!out.is_integer || !errors_suffice(stage)) {
       out.values = pool.take(in.rows(), in.cols());
-      clipped = quantizer->quantize(role, in, out.values.view());
+      if (out.is_integer) {
+        dequantize_rows(out.codes, 0, out.values.view());
+      } else {
+        clipped = quantizer->quantize(role, in, out.values.view());
+      }
       out.seconds = timer.seconds();
       const Timer measuring(shares.measure);
       observe(Observation(stage, out.values.view(), in, block_size, clipped), out.measured);
@@ -478,14 +482,14 @@ void InputWork::run(const RunGroup& group, const Done& done) {
   }
 }
 
-std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input, bool sharing) {
+std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input) {
   std::map<std::tuple<std::size_t, Index, std::uint64_t>, std::size_t> where;
   std::vector<RunGroup> out;
   for (std::size_t i = 0; i < input.count; ++i) {
     for (const PlannedRun& run : plan.layers[input.first + i].runs) {
       if (run.stored) continue;
       const auto [it, is_new] = where.try_emplace({run.method, run.calibration_tokens, run.seed}, out.size());
-      if (is_new || !sharing) {
+      if (is_new || !plan.sharing) {
         it->second = out.size();
         out.emplace_back();
       }

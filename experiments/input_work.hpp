@@ -54,8 +54,8 @@ class InputWork {
   std::unique_ptr<State> state_;
 };
 
-/// The runs of an input that are not stored, grouped by what shares a transform, in the study's order. With
-/// `sharing` off, a group a run.
-std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input, bool sharing);
+/// The runs of an input that are not stored, grouped by what shares a transform, in the study's order. Where
+/// the plan does not share, a group a run.
+std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input);
 
 }  // namespace olab

@@ -135,7 +135,7 @@ RunReport execute(const Plan& plan, const Registries& r, Store& store, const Run
   WorkShares shares;
   MatrixPool pool;
   for (const PlannedInput& input : plan.inputs) {
-    const std::vector<RunGroup> groups = make_groups(plan, input, plan.sharing);
+    const std::vector<RunGroup> groups = make_groups(plan, input);
     if (groups.empty()) continue;
     if (stopped()) break;
     const auto layer_of = [&](const InputRun& run) -> const PlannedLayer& {
