@@ -41,10 +41,7 @@ IntegerMatrix random_codes(Index rows, Index cols, std::uint64_t seed) {
 
 Matrix dequantized(const IntegerMatrix& m) {
   Matrix out(m.rows, m.cols);
-  for (Index t = 0; t < m.rows; ++t)
-    for (Index j = 0; j < m.cols; ++j)
-      out(t, j) = (static_cast<float>(m.row(t)[j]) - m.zero[static_cast<std::size_t>(t)]) *
-                  m.step[static_cast<std::size_t>(t)];
+  dequantize_rows(m, 0, out);
   return out;
 }
 

@@ -8,19 +8,15 @@
 #include <vector>
 
 #include "core/random.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
+using test::gaussian;
+
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream random(seed);
-  random.fill_normal(out);
-  return out;
-}
 
 const std::vector<Index>& widths() {
   static const std::vector<Index> out{1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257};

@@ -10,15 +10,13 @@
 #include "core/hadamard.hpp"
 #include "core/linalg.hpp"
 #include "core/random.hpp"
+#include "cpu_levels.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream(seed).fill_normal(out);
-  return out;
-}
+using test::gaussian;
 
 Vector random_signs(Index n, std::uint64_t seed) {
   Vector out(n);
@@ -93,10 +91,7 @@ Matrix plain(const Matrix& x, Index block, const OddFactor& factor, const Vector
 }
 
 class HadamardLevels : public testing::TestWithParam<CpuLevel> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, HadamardLevels, testing::ValuesIn(runnable_levels()),
-                         [](const testing::TestParamInfo<CpuLevel>& info) {
-                           return std::string(cpu_level_name(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, HadamardLevels, testing::ValuesIn(runnable_levels()), test::level_label);
 
 void expect_plain(Index block, Index blocks, Index rows, const OddFactor& factor, bool with_signs,
                   CpuLevel level) {

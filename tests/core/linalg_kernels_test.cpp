@@ -9,36 +9,17 @@
 #include "core/parallel.hpp"
 #include "core/product_kernels.hpp"
 #include "core/random.hpp"
+#include "cpu_levels.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream(seed).fill_normal(out);
-  return out;
-}
-
-/// The promised order of operations, one by one.
-Matrix plain_product(const ConstMatrixRef& a, const ConstMatrixRef& b) {
-  Matrix y = Matrix::Zero(a.rows(), b.cols());
-  for (Index i = 0; i < a.rows(); ++i)
-    for (Index j = 0; j < b.cols(); ++j) {
-      volatile float sum = 0;  // keeps each rounding
-      for (Index p = 0; p < a.cols(); ++p) {
-        const volatile float product = a(i, p) * b(p, j);
-        sum = sum + product;
-      }
-      y(i, j) = sum;
-    }
-  return y;
-}
+using test::gaussian;
+using test::plain_product;
 
 class ProductLevels : public testing::TestWithParam<CpuLevel> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, ProductLevels, testing::ValuesIn(runnable_levels()),
-                         [](const testing::TestParamInfo<CpuLevel>& info) {
-                           return std::string(cpu_level_name(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, ProductLevels, testing::ValuesIn(runnable_levels()), test::level_label);
 
 TEST_P(ProductLevels, HaveTheBitsOfThePlainLoopForRandomShapes) {
   RandomStream random(1);

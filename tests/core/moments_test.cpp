@@ -9,18 +9,14 @@
 #include <vector>
 
 #include "core/random.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
-constexpr double kUnit = 0x1p-53;
+using test::gaussian;
 
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream random(seed);
-  random.fill_normal(out);
-  return out;
-}
+constexpr double kUnit = 0x1p-53;
 
 const std::vector<Index>& widths() {
   static const std::vector<Index> out{1, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 100, 1000};

@@ -16,31 +16,13 @@
 #include "core/matrix.hpp"
 #include "core/parallel.hpp"
 #include "core/random.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream random(seed);
-  random.fill_normal(out);
-  return out;
-}
-
-/// The promised order of operations, one by one.
-Matrix plain_product(const Matrix& a, const Matrix& b) {
-  Matrix y = Matrix::Zero(a.rows(), b.cols());
-  for (Index i = 0; i < a.rows(); ++i)
-    for (Index j = 0; j < b.cols(); ++j) {
-      volatile float sum = 0;  // keeps each rounding
-      for (Index p = 0; p < a.cols(); ++p) {
-        const volatile float product = a(i, p) * b(p, j);
-        sum = sum + product;
-      }
-      y(i, j) = sum;
-    }
-  return y;
-}
+using test::gaussian;
+using test::plain_product;
 
 class Product : public testing::TestWithParam<std::tuple<int, int, int>> {};
 TEST_P(Product, HasTheBitsOfThePlainLoop) {

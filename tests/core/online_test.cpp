@@ -11,15 +11,13 @@
 #include "core/online.hpp"
 #include "core/parallel.hpp"
 #include "core/random.hpp"
+#include "cpu_levels.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream(seed).fill_normal(out);
-  return out;
-}
+using test::gaussian;
 
 Vector signs_of(Index n, RandomStream& random) {
   Vector out(n);
@@ -133,10 +131,7 @@ std::vector<Case> cases() {
 }
 
 class OnlineLevels : public testing::TestWithParam<CpuLevel> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, OnlineLevels, testing::ValuesIn(runnable_levels()),
-                         [](const testing::TestParamInfo<CpuLevel>& info) {
-                           return std::string(cpu_level_name(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, OnlineLevels, testing::ValuesIn(runnable_levels()), test::level_label);
 
 TEST_P(OnlineLevels, ApplyTheStagesToTheBitWithStoredPrecision) {
   for (const Case& c : cases())

@@ -13,9 +13,12 @@
 
 #include "core/parallel.hpp"
 #include "core/random.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
+
+using test::gaussian;
 
 struct Plain {
   std::vector<float> values;
@@ -114,13 +117,6 @@ std::string name(const IntegerRule& r, CpuLevel level) {
   return std::string(cpu_level_name(level)) + " bits " + std::to_string(r.bits) +
          (r.symmetric ? " symmetric" : "") + " clip " + std::to_string(r.clip) +
          (r.released ? " released" : "");
-}
-
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream random(seed);
-  random.fill_normal(out);
-  return out;
 }
 
 /// Rows of many kinds: plain, far from zero, tiny, huge, constant, all integers, with outliers.

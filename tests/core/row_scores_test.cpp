@@ -11,15 +11,13 @@
 
 #include "core/linalg.hpp"
 #include "core/random.hpp"
+#include "cpu_levels.hpp"
+#include "matrices.hpp"
 
 namespace olab {
 namespace {
 
-Matrix gaussian(Index rows, Index columns, std::uint64_t seed) {
-  Matrix out(rows, columns);
-  RandomStream(seed).fill_normal(out);
-  return out;
-}
+using test::gaussian;
 
 std::vector<const float*> pointers_of(const Matrix& x) {
   std::vector<const float*> out;
@@ -38,10 +36,7 @@ float plain_dot(const float* x, const Matrix& r, Index column) {
 }
 
 class RowScores : public testing::TestWithParam<CpuLevel> {};
-INSTANTIATE_TEST_SUITE_P(Cpu, RowScores, testing::ValuesIn(runnable_levels()),
-                         [](const testing::TestParamInfo<CpuLevel>& info) {
-                           return std::string(cpu_level_name(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(Cpu, RowScores, testing::ValuesIn(runnable_levels()), test::level_label);
 
 TEST_P(RowScores, FactsAreThoseOfThePlainLoop) {
   for (const Index size : {1, 2, 7, 8, 9, 16, 31, 128, 129}) {

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/random.hpp"
+#include "matrices.hpp"
 #include "metrics/common/metric.hpp"
 
 namespace olab {
@@ -87,10 +87,6 @@ inline Matrix matrix(std::initializer_list<std::initializer_list<float>> rows) {
   return out;
 }
 
-inline Matrix gaussian(Index rows, Index columns, std::uint64_t seed = 1) {
-  Matrix out(rows, columns);
-  RandomStream(seed).fill_normal(out);
-  return out;
-}
+using test::gaussian;
 
 }  // namespace olab
