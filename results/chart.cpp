@@ -327,6 +327,30 @@ bool fits(const RunRecord& run, const std::string& layer, const std::string& met
   return fits_layer(run, layer) && fits_method(run, method);
 }
 
+std::vector<std::string> field_list(const std::string& fields) {
+  std::vector<std::string> out;
+  for (const std::string& field : split(fields, ',')) out.emplace_back(trim(field));
+  return out;
+}
+
+std::string field_texts(const RunRecord& run, const std::vector<std::string>& fields) {
+  std::string out;
+  for (const std::string& field : fields) {
+    const std::string text = run_field(run, field);
+    out += fmt::format("{}{}", out.empty() ? "" : ", ", text.empty() ? "–" : text);
+  }
+  return out;
+}
+
+std::string with_parameters(std::string text, const RunRecord& run,
+                            const std::vector<std::string>& parameters) {
+  for (const std::string& parameter : parameters) {
+    const std::string value = run_field(run, parameter);
+    if (!value.empty()) text += fmt::format("{}{}={}", text.empty() ? "" : ", ", parameter, value);
+  }
+  return text;
+}
+
 std::vector<std::string> mixed_parameters(std::span<const RunRecord> runs,
                                           const std::vector<std::string>& fields) {
   std::map<std::vector<std::string>, const RunRecord*> first;

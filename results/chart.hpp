@@ -66,6 +66,15 @@ std::vector<const RunRecord*> select_runs(const ChartInput& input, const std::st
 /// Whether a run is among those, finished or not.
 bool fits(const RunRecord& run, const std::string& layer, const std::string& method);
 
+/// "method, permutation" as its fields.
+std::vector<std::string> field_list(const std::string& fields);
+/// The texts of a run's fields, joined by ", "; "–" for one that it lacks.
+std::string field_texts(const RunRecord& run, const std::vector<std::string>& fields);
+/// `text`, and behind it "activation.bits=4, weight.bits=4"; parameters that the run does not have are left
+/// out.
+std::string with_parameters(std::string text, const RunRecord& run,
+                            const std::vector<std::string>& parameters);
+
 /// Parameters that would be averaged over silently: those that take several values among runs with the same
 /// texts in all of `fields`, the same layer and the same seed (two quantizers under one label, say).
 std::vector<std::string> mixed_parameters(std::span<const RunRecord> runs,

@@ -93,10 +93,14 @@ class Heatmap final : public Chart {
     std::vector<std::string> column_labels;
     double row_width = 0;
     std::size_t longest_column = 0;
-    for (std::size_t i = first; i < last; ++i) {
-      row_labels.push_back(shorten(names[i], kLongestName));
-      row_width = std::max(row_width, kLetter * static_cast<double>(text_length(row_labels.back())));
+    for (std::size_t length = kLongestName; length <= 2 * kLongestName; ++length) {
+      row_labels.clear();
+      for (std::size_t i = first; i < last; ++i) row_labels.push_back(shorten(names[i], length));
+      // Two rows of one name say nothing: rather longer names.
+      if (std::set<std::string>(row_labels.begin(), row_labels.end()).size() == row_labels.size()) break;
     }
+    for (const std::string& label : row_labels)
+      row_width = std::max(row_width, kLetter * static_cast<double>(text_length(label)));
     for (const std::string& name : labels_of(all_columns, table.column_names)) {
       column_labels.push_back(shorten(name, kLongestName));
       longest_column = std::max(longest_column, text_length(column_labels.back()));

@@ -62,11 +62,6 @@ std::string own_series(const RunRecord& run, const std::vector<RunRecord>& runs,
   return out.empty() ? run.method : fmt::format("{}({})", run.method, out);
 }
 
-void add_parameters(std::string& name, const RunRecord& run, const std::vector<std::string>& parameters) {
-  for (const std::string& parameter : parameters)
-    name += fmt::format("{}{}={}", name.empty() ? "" : ", ", parameter, run_field(run, parameter));
-}
-
 class Line final : public Chart {
  public:
   std::string x = "block_size";
@@ -91,18 +86,19 @@ class Line final : public Chart {
                               input.study, x));
     std::vector<std::string> names;
     names.reserve(on_axis.size());
-    for (const RunRecord& run : on_axis)
-      names.push_back(series.empty() ? own_series(run, on_axis, x) : run_field(run, series));
-    if (!series.empty()) {
-      const auto mixed = mixed_parameters(on_axis, {series, x});
-      for (std::size_t i = 0; i < on_axis.size(); ++i) add_parameters(names[i], on_axis[i], mixed);
+    if (series.empty()) {
+      for (const RunRecord& run : on_axis) names.push_back(own_series(run, on_axis, x));
+    } else {
+      const std::vector<std::string> fields = field_list(series);
+      std::vector<std::string> known = fields;
+      known.push_back(x);
+      const auto mixed = mixed_parameters(on_axis, known);
+      for (const RunRecord& run : on_axis)
+        names.push_back(with_parameters(field_texts(run, fields), run, mixed));
     }
-    for (std::size_t i = 0; i < on_axis.size(); ++i) on_axis[i].label = names[i].empty() ? "–" : names[i];
+    for (std::size_t i = 0; i < on_axis.size(); ++i) on_axis[i].label = names[i];
     const auto mixed_aside = mixed_parameters(aside, {"method"});
-    for (RunRecord& run : aside) {
-      run.label = method_label(run);
-      add_parameters(run.label, run, mixed_aside);
-    }
+    for (RunRecord& run : aside) run.label = with_parameters(method_label(run), run, mixed_aside);
     const Table table = make_table(on_axis, {"method", x, y, {}});
     Table references;
     if (!aside.empty() && has_value(aside)) references = make_table(aside, {"method", "none", y, {}});
@@ -238,15 +234,16 @@ class Line final : public Chart {
 
 OLAB_REGISTER(line) {
   using namespace olab;
-  r.charts.add(
-      Schema<Line>("line", "A value against a parameter, one line a series, error bars over repeats")
-          .param("x", &Line::x, "field on the x axis, numbers or categories ('full', 'none')")
-          .param("y", &Line::y, "name of the value")
-          .param("series", &Line::series,
-                 "field that tells the lines apart; empty: the method and its parameters that differ")
-          .param("layer", &Line::layer, "layers to average (glob)")
-          .param("method", &Line::method, "methods to draw (glob over label, name, canonical text)")
-          .choice("log", &Line::log, "logarithmic axes; auto: where the values span more than a decade or so",
-                  {"auto", "x", "y", "xy", "none"})
-          .param("lines", &Line::lines, "lines at most", 1, 32));
+  r.charts.add(Schema<Line>("line", "A value against a parameter, one line a series, error bars over repeats")
+                   .param("x", &Line::x, "field on the x axis, numbers or categories ('full', 'none')")
+                   .param("y", &Line::y, "name of the value")
+                   .param("series", &Line::series,
+                          "field (or several, joined by ',') that tells the lines apart; empty: the method "
+                          "and its parameters that differ")
+                   .param("layer", &Line::layer, "layers to average (glob)")
+                   .param("method", &Line::method, "methods to draw (glob over label, name, canonical text)")
+                   .choice("log", &Line::log,
+                           "logarithmic axes; auto: where the values span more than a decade or so",
+                           {"auto", "x", "y", "xy", "none"})
+                   .param("lines", &Line::lines, "lines at most", 1, 32));
 }

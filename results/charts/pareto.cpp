@@ -207,6 +207,15 @@ bool tangled(const Spot& a, const Box& marker_a, const Spot& b, const Box& marke
          (a.away && b.away && leaders_cross(leader(marker_a, a.box), leader(marker_b, b.box)));
 }
 
+/// Whether the texts of two points that nearly touch stand in the other order than the points: each would be
+/// read as the other's.
+bool swapped(const Spot& a, const Box& marker_a, const Spot& b, const Box& marker_b) {
+  constexpr double kNear = kText;
+  if (std::abs(marker_a.left - marker_b.left) > kNear || std::abs(marker_a.top - marker_b.top) > kNear)
+    return false;
+  return (marker_a.top - marker_b.top) * (a.box.top - b.box.top) < 0;
+}
+
 /// Places for a text of this width round a marker's middle, the best first.
 std::vector<Spot> spots_round(double x, double y, double width, double frame_width) {
   constexpr std::array<std::array<double, 2>, 8> kDirections{
@@ -271,6 +280,7 @@ std::optional<std::vector<Spot>> place_texts(const std::vector<double>& widths,
           const Choice& other = choices[j][chosen[j]];
           if (overlap(mine.spot.box, other.spot.box)) cost += 1000;
           if (tangled(mine.spot, markers[i], other.spot, markers[j])) cost += 60;
+          if (swapped(mine.spot, markers[i], other.spot, markers[j])) cost += 30;
         }
         if (cost < best) {
           best = cost;
@@ -296,16 +306,6 @@ std::optional<std::vector<Spot>> place_texts(const std::vector<double>& widths,
 
 bool is_quantizer(const std::string& parameter) {
   return parameter.starts_with("activation.") || parameter.starts_with("weight.");
-}
-
-/// "activation.bits=4, weight.bits=4"; parameters that the run does not have are left out.
-std::string with_parameters(std::string text, const RunRecord& run,
-                            const std::vector<std::string>& parameters) {
-  for (const std::string& parameter : parameters) {
-    const std::string value = run_field(run, parameter);
-    if (!value.empty()) text += fmt::format("{}{}={}", text.empty() ? "" : ", ", parameter, value);
-  }
-  return text;
 }
 
 /// The quantizers' parameters that differ between any two of the runs.
@@ -375,9 +375,8 @@ class Pareto final : public Chart {
   /// has no place.
   std::vector<Point> gather(const std::vector<RunRecord>& runs, std::vector<std::string>& groups,
                             std::vector<std::string>& lost) const {
-    std::vector<std::string> known;
-    for (const std::string& field : split(series, ',')) known.emplace_back(trim(field));
-    const std::vector<std::string> fields = known;
+    const std::vector<std::string> fields = field_list(series);
+    std::vector<std::string> known = fields;
     std::vector<std::string> quantizers = quantizer_fields(runs);
     std::erase_if(quantizers, [&](const std::string& name) {
       return std::find(known.begin(), known.end(), name) != known.end();
@@ -393,12 +392,7 @@ class Pareto final : public Chart {
         groups.push_back(group);
         by_group.emplace_back();
       }
-      std::string name;
-      for (const std::string& field : fields) {
-        const std::string text = run_field(run, field);
-        name += fmt::format("{}{}", name.empty() ? "" : ", ", text.empty() ? "–" : text);
-      }
-      run.label = with_parameters(std::move(name), run, mixed);
+      run.label = with_parameters(field_texts(run, fields), run, mixed);
       by_group[at].push_back(std::move(run));
     }
     std::vector<Point> out;

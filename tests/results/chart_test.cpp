@@ -280,6 +280,26 @@ TEST_F(Charts, LineAndHeatmapNeverAverageOverQuantizers) {
   EXPECT_NE(map.find("$cells << EOD\n0 0 1\n1 0 2\nEOD"), std::string::npos) << map;
 }
 
+TEST_F(Charts, LineTellsSeriesApartBySeveralFields) {
+  use({{"a", "h", "h(2)", {{"n", "2"}, {"signs", "true"}}, 0, 1, {}},
+       {"a", "d", "d(2,none)", {{"n", "2"}, {"order", "none"}}, 0, 2, {}},
+       {"a", "d", "d(2,zigzag)", {{"n", "2"}, {"order", "zigzag"}}, 0, 3, {}}});
+  const std::string line = read_file(draw("line(x=n, series=[method_name,order])")[0].script);
+  for (const char* name : {"'h, –'", "'d, none'", "'d, zigzag'"})
+    EXPECT_NE(line.find(name), std::string::npos) << name << " in\n" << line;
+  EXPECT_EQ(line.find("signs="), std::string::npos) << "only one of them has it, and nothing is averaged";
+}
+
+TEST_F(Charts, HeatmapKeepsLongNamesApart) {
+  const std::string head = "duquant(smooth=true,permutation=";
+  const std::string tail = ",second_rotation=true,pivot=channel)";
+  use({{"a", "d", head + "zigzag" + tail, {{"n", "1"}}, 0, 1, {}},
+       {"a", "d", head + "random" + tail, {{"n", "2"}}, 0, 2, {}}});
+  const std::string map = read_file(draw("heatmap(rows=method,columns=layer)")[0].script);
+  EXPECT_NE(map.find("permutation=z"), std::string::npos) << map;
+  EXPECT_NE(map.find("permutation=r"), std::string::npos) << map;
+}
+
 TEST_F(Charts, LineNamesTheNearestFieldAndValue) {
   const std::string field = error_of("line(x=blok_size)");
   EXPECT_NE(field.find("did you mean 'block_size'?"), std::string::npos) << field;
