@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <mutex>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "core/error.hpp"
 #include "core/extremes.hpp"
 #include "core/memory.hpp"
+#include "core/parallel.hpp"
 
 namespace olab {
 
@@ -80,8 +82,14 @@ Vector token_absmax(const ConstMatrixRef& x) {
 }
 
 void check_finite(const ConstMatrixRef& x, std::string_view what) {
+  constexpr Index kRowsPerTask = 64;
+  std::atomic<bool> finite{true};
+  parallel_for(x.rows(), kRowsPerTask, [&](Index begin, Index end) {
+    for (Index t = begin; t < end; ++t)
+      if (!all_finite(x.row(t).data(), x.cols())) finite = false;
+  });
+  if (finite) return;
   for (Index t = 0; t < x.rows(); ++t) {
-    if (all_finite(x.row(t).data(), x.cols())) continue;
     for (Index j = 0; j < x.cols(); ++j) {
       const float v = x(t, j);
       if (std::isfinite(v)) continue;

@@ -1,8 +1,10 @@
-// The bytes of a file without reading it: pages come from disk when they are touched.
+// The bytes of a file: mapped, for headers and for libraries that want all of them, and read, for data.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,7 +27,15 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
+  /// Pages come from disk when they are touched.
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// Hands bytes [begin, end) to `sink` in pieces of `piece` bytes, only the last one shorter. They are read
+  /// into memory that is used again, which is several times as fast as to touch the pages of a mapping for
+  /// the first time. Error where the file cannot be read or has become shorter. Thread-safe.
+  void stream(std::uint64_t begin, std::uint64_t end, std::size_t piece,
+              const std::function<void(std::span<const std::byte>)>& sink) const;
+  /// Asks the system to have bytes [begin, end) in memory soon, and returns at once.
+  void prefetch(std::uint64_t begin, std::uint64_t end) const;
   const std::string& source() const { return source_; }  ///< the path, for messages
 
  private:

@@ -169,19 +169,19 @@ class NpyFile final : public TensorFile {
             fmt::format("{}: {} bytes follow the array, from byte {} on; save it again, one array a file",
                         source(), left - header.data_size, header.data_begin + header.data_size));
     }
-    data_ = file_.bytes().subspan(header.data_begin);
+    data_ = header.data_begin;
     header.info.name = std::filesystem::path(source()).stem().string();
     add_tensor(std::move(header.info));
   }
 
  private:
   void stream(std::size_t, std::uint64_t begin, std::uint64_t end, const Sink& sink) const override {
-    for (std::uint64_t at = begin; at < end; at += kChunk)
-      sink(data_.subspan(at, std::min(kChunk, end - at)));
+    file_.stream(data_ + begin, data_ + end, kChunk, sink);
   }
+  void prefetch(std::size_t, std::uint64_t bytes) const override { file_.prefetch(data_, data_ + bytes); }
 
   MappedFile file_;
-  std::span<const std::byte> data_;
+  std::uint64_t data_ = 0;  // where the array begins
 };
 
 }  // namespace

@@ -139,6 +139,8 @@ class NpzFile final : public TensorFile {
     }
   }
 
+  bool is_sequential() const override { return true; }
+
   void stream(std::size_t tensor, std::uint64_t begin, std::uint64_t end, const Sink& sink) const override {
     const Place& place = places_[tensor];
     const std::string what = fmt::format("{}: tensor '{}'", source(), tensors()[tensor].name);

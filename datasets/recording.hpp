@@ -49,6 +49,8 @@ class Recording {
   /// The same into out_features × in_features of memory that is there, rows without a gap. Nothing where
   /// there is no W.
   virtual void load_weight_into(std::size_t index, MatrixRef out) const = 0;
+  /// Has the system bring what these would load into memory soon, where that can be done; returns at once.
+  virtual void prefetch(std::size_t /*index*/, Index /*tokens*/) const {}
   /// Both.
   Layer load(std::size_t index, Index tokens) const;
   /// 32 hexadecimal digits that change whenever a byte of the layer's tensors, a shape or a dtype changes.

@@ -316,19 +316,21 @@ class SafetensorsFile final : public TensorFile {
     Header header = parse_header(file_.bytes(), source());
     set_metadata(std::move(header.metadata));
     for (Entry& e : header.entries) {
-      data_.push_back(file_.bytes().subspan(header.data + e.begin, e.end - e.begin));
+      data_.push_back(header.data + e.begin);
       add_tensor(std::move(e.info));
     }
   }
 
  private:
   void stream(std::size_t tensor, std::uint64_t begin, std::uint64_t end, const Sink& sink) const override {
-    for (std::uint64_t at = begin; at < end; at += kChunk)
-      sink(data_[tensor].subspan(at, std::min(kChunk, end - at)));
+    file_.stream(data_[tensor] + begin, data_[tensor] + end, kChunk, sink);
+  }
+  void prefetch(std::size_t tensor, std::uint64_t bytes) const override {
+    file_.prefetch(data_[tensor], data_[tensor] + bytes);
   }
 
   MappedFile file_;
-  std::vector<std::span<const std::byte>> data_;
+  std::vector<std::uint64_t> data_;  // where each tensor begins in the file
 };
 
 std::string header_text(const std::vector<TensorView>& tensors,

@@ -103,21 +103,18 @@ float as_float(T value, Index row, Index column, const std::string& what) {
 template <class T>
 void copy_c_order(std::span<const std::byte> bytes, Index first, const Target& to) {
   float* const out = to.out.data() + first;
-  constexpr Index kPerTask = 1 << 18;
-  parallel_for(static_cast<Index>(bytes.size() / sizeof(T)), kPerTask, [&](Index begin, Index end) {
-    const std::byte* const from = bytes.data() + begin * static_cast<Index>(sizeof(T));
-    if constexpr (std::is_same_v<T, float>) {
-      std::memcpy(out + begin, from, static_cast<std::size_t>(end - begin) * sizeof(T));
-    } else if constexpr (std::is_same_v<T, Eigen::half>) {
-      widen_f16(from, end - begin, out + begin);
-    } else if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
-      widen_bf16(from, end - begin, out + begin);
-    } else {
-      for (Index i = begin; i < end; ++i)
-        out[i] = as_float(element<T>(from + (i - begin) * static_cast<Index>(sizeof(T))),
-                          (first + i) / to.out.cols(), (first + i) % to.out.cols(), to.what);
-    }
-  });
+  const auto count = static_cast<Index>(bytes.size() / sizeof(T));
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(out, bytes.data(), bytes.size());
+  } else if constexpr (std::is_same_v<T, Eigen::half>) {
+    widen_f16(bytes.data(), count, out);
+  } else if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+    widen_bf16(bytes.data(), count, out);
+  } else {
+    for (Index i = 0; i < count; ++i)
+      out[i] = as_float(element<T>(bytes.data() + i * static_cast<Index>(sizeof(T))),
+                        (first + i) / to.out.cols(), (first + i) % to.out.cols(), to.what);
+  }
 }
 
 // Element k of the stream is slice k % slices, row k / slices % rows, column k / slices / rows.
@@ -324,18 +321,31 @@ void TensorFile::read_into(std::string_view name, Index slice, MatrixRef out) co
   const Index first = slice >= 0 && !info.fortran ? slice * rows * columns : 0;
   const Index count = info.fortran ? slices * rows * columns : out.size();
   const Target target{out, rows, slices, slices > 1 ? slice : 0, what};
-  Index done = 0;
-  stream(tensor, static_cast<std::uint64_t>(first) * size, static_cast<std::uint64_t>(first + count) * size,
-         [&](std::span<const std::byte> bytes) {
-           with_type(info.dtype, [&](auto type) {
-             using T = decltype(type);
-             if (info.fortran)
-               copy_fortran_order<T>(bytes, done, target);
-             else
-               copy_c_order<T>(bytes, done, target);
+  constexpr Index kPerTask = Index{1} << 21U;
+  parallel_for(count, is_sequential() ? count : kPerTask, [&](Index begin, Index end) {
+    Index done = begin;
+    stream(tensor, static_cast<std::uint64_t>(first + begin) * size,
+           static_cast<std::uint64_t>(first + end) * size, [&](std::span<const std::byte> bytes) {
+             with_type(info.dtype, [&](auto type) {
+               using T = decltype(type);
+               if (info.fortran)
+                 copy_fortran_order<T>(bytes, done, target);
+               else
+                 copy_c_order<T>(bytes, done, target);
+             });
+             done += static_cast<Index>(bytes.size() / size);
            });
-           done += static_cast<Index>(bytes.size() / size);
-         });
+  });
+}
+
+void TensorFile::prefetch(std::string_view name, Index row_limit) const {
+  const std::size_t tensor = position(name);
+  const TensorInfo& info = tensors_[tensor];
+  Index count = 0;
+  element_count(info.shape, count);
+  if (row_limit > 0 && info.shape.size() == 2 && !info.fortran)
+    count = std::min(row_limit, info.shape[0]) * info.shape[1];
+  prefetch(tensor, static_cast<std::uint64_t>(count) * dtype_size(info.dtype));
 }
 
 std::string TensorFile::hash(std::string_view name, Index slice) const {

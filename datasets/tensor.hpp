@@ -85,6 +85,9 @@ class TensorFile {
   /// the tensor has, of its out.cols() columns. Rows of `out` follow one another without a gap.
   void read_into(std::string_view name, Index slice, MatrixRef out) const;
 
+  /// Has the system bring the tensor's first `row_limit` rows (0: all) into memory soon; returns at once.
+  void prefetch(std::string_view name, Index row_limit = 0) const;
+
   /// 32 hexadecimal digits over dtype, order, shape and all bytes; the same tensor has the same hash in every
   /// format.
   std::string content_hash(std::string_view name) const;
@@ -93,10 +96,14 @@ class TensorFile {
 
  protected:
   using Sink = std::function<void(std::span<const std::byte>)>;
-  static constexpr std::uint64_t kChunk = std::uint64_t{8} << 20;
+  /// Small enough to stay in a core's cache between two uses.
+  static constexpr std::uint64_t kChunk = std::uint64_t{256} << 10;
 
   /// Hands bytes [begin, end) of a tensor's data to `sink` in pieces of kChunk, only the last one shorter.
   virtual void stream(std::size_t tensor, std::uint64_t begin, std::uint64_t end, const Sink& sink) const = 0;
+  /// To stream from the middle costs as much as to stream everything before it.
+  virtual bool is_sequential() const { return false; }
+  virtual void prefetch(std::size_t /*tensor*/, std::uint64_t /*bytes*/) const {}
 
   /// For the constructor of a format. Error on a name that exists.
   void add_tensor(TensorInfo info);

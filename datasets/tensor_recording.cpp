@@ -114,6 +114,15 @@ void TensorRecording::load_weight_into(std::size_t index, MatrixRef out) const {
   if (parts_[index].weight) read_into(*parts_[index].weight, out);
 }
 
+void TensorRecording::prefetch(std::size_t index, Index tokens) const {
+  const LayerParts& parts = parts_.at(index);
+  try {
+    parts.x.open()->prefetch(parts.x.info.name, tokens);
+    if (parts.weight) parts.weight->open()->prefetch(parts.weight->info.name);
+  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the load that follows will say it
+  }
+}
+
 std::string TensorRecording::content_hash(std::size_t index) const {
   const LayerParts& parts = parts_.at(index);
   Hasher hasher;

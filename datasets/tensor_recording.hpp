@@ -43,6 +43,7 @@ class TensorRecording final : public Recording {
   const std::vector<LayerInfo>& layers() const override { return infos_; }
   Matrix load_input(std::size_t index, Index tokens) const override;
   void load_weight_into(std::size_t index, MatrixRef out) const override;
+  void prefetch(std::size_t index, Index tokens) const override;
   std::string content_hash(std::size_t index) const override;
   std::string input_hash(std::size_t index) const override;
   const std::map<std::string, std::string>& facts() const override { return facts_; }

@@ -11,6 +11,7 @@
 #include "core/hash.hpp"
 #include "core/integer_product.hpp"
 #include "core/linalg.hpp"
+#include "core/parallel.hpp"
 #include "methods/common/method.hpp"
 #include "methods/common/quantizer.hpp"
 #include "metrics/common/metric.hpp"
@@ -20,8 +21,6 @@ namespace {
 
 /// Tokens of Ŷ that are in memory at a time.
 constexpr Index kTokensPerTile = 512;
-/// Rows of a quantized matrix that are floats at a time where only its errors are wanted.
-constexpr Index kRowsPerTile = 64;
 
 /// Wall time of what it encloses, added to a share.
 class Timer {
@@ -98,6 +97,15 @@ std::vector<LoadedMetric> load_metrics(const Plan& plan, const Registries& r) {
   return out;
 }
 
+/// out ← in, by all threads.
+// NOLINTNEXTLINE(performance-unnecessary-value-param): a writable view
+void copy_rows(const ConstMatrixRef& in, MatrixRef out) {
+  constexpr Index kRowsPerTask = 32;
+  parallel_for(in.rows(), kRowsPerTask, [&](Index begin, Index end) {
+    out.middleRows(begin, end - begin) = in.middleRows(begin, end - begin);
+  });
+}
+
 void merge(Measured& into, const Measured& from) {
   into.values.insert(from.values.begin(), from.values.end());
   into.series.insert(into.series.end(), from.series.begin(), from.series.end());
@@ -113,7 +121,34 @@ struct Quantized {
   double seconds = 0;
 };
 
+/// A quantized weight: its memory serves one weight after the other.
+struct WeightBuffers {
+  Quantized quantized;
+  PackedCodes packed;
+};
+
 }  // namespace
+
+struct WorkMemory::State {
+  MatrixPool pool;
+  std::mutex mutex;  ///< guards free_buffers
+  std::vector<std::unique_ptr<WeightBuffers>> free_buffers;
+
+  std::unique_ptr<WeightBuffers> take_buffers() {
+    const std::lock_guard lock(mutex);
+    if (free_buffers.empty()) return std::make_unique<WeightBuffers>();
+    auto out = std::move(free_buffers.back());
+    free_buffers.pop_back();
+    return out;
+  }
+  void give_buffers(std::unique_ptr<WeightBuffers> buffers) {
+    const std::lock_guard lock(mutex);
+    free_buffers.push_back(std::move(buffers));
+  }
+};
+
+WorkMemory::WorkMemory() : state_(std::make_unique<State>()) {}
+WorkMemory::~WorkMemory() = default;
 
 struct InputWork::State {
   /// One layer that reads the input.
@@ -137,24 +172,28 @@ struct InputWork::State {
     std::map<std::size_t, Quantized> activations;
   };
 
-  /// A quantized weight: its memory serves one weight after the other.
-  struct WeightBuffers {
-    Quantized quantized;
-    PackedCodes packed;
-  };
+  State(const Plan& the_plan, const PlannedInput& the_input, const Registries& r, const StopFlag* stop_flag,
+        WorkShares& work_shares, WorkMemory::State& work_memory)
+      : plan(the_plan),
+        input(the_input),
+        registries(r),
+        stop(stop_flag),
+        shares(work_shares),
+        memory(work_memory),
+        metrics(load_metrics(the_plan, r)) {}
 
   const Plan& plan;
   const PlannedInput& input;
   const Registries& registries;
   const StopFlag* stop;
   WorkShares& shares;
-  MatrixPool& pool;
+  WorkMemory::State& memory;
+  MatrixPool& pool = memory.pool;
   std::vector<LoadedMetric> metrics;
   Matrix x;
   LargeMatrix w;  ///< of all layers, one below the other
   std::vector<Side> sides;
-  std::vector<std::unique_ptr<WeightBuffers>> free_buffers;
-  std::mutex mutex;  ///< guards the originals, `free_buffers` and `steps`
+  std::mutex mutex;  ///< guards the originals and `steps`
   std::map<Index, Measured> originals;
   /// Steps that several methods have in common, by calibration tokens and seed.
   std::map<std::pair<Index, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
@@ -253,7 +292,7 @@ struct InputWork::State {
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
     g.x = large_matrix(front().evaluation_tokens, x.cols());
-    g.x = evaluation();
+    copy_rows(evaluation(), g.x);
     g.chain.apply_to_activations(g.x);
     g.input_seconds = transforming.seconds();
     Timer measuring(shares.measure);
@@ -304,12 +343,8 @@ struct InputWork::State {
   /// Of the values behind `codes` against `in`; a few rows of them are in memory at a time.
   static ErrorSums errors_of(const IntegerMatrix& codes, const ConstMatrixRef& in) {
     ErrorSums out;
-    Matrix tile(std::min(kRowsPerTile, in.rows()), in.cols());
-    for (Index from = 0; from < in.rows(); from += tile.rows()) {
-      const Index rows = std::min(tile.rows(), in.rows() - from);
-      dequantize_rows(codes, from, tile.topRows(rows));
-      add_errors(out, tile.topRows(rows), in.middleRows(from, rows));
-    }
+    add_errors_of(
+        out, [&](Index first, MatrixRef rows) { dequantize_rows(codes, first, rows); }, in);
     return out;
   }
 
@@ -370,14 +405,6 @@ struct InputWork::State {
     return w_transformed.size() > 0 ? w_transformed.view() : weight(side);
   }
 
-  std::unique_ptr<WeightBuffers> take_buffers() {
-    const std::lock_guard lock(mutex);
-    if (free_buffers.empty()) return std::make_unique<WeightBuffers>();
-    auto out = std::move(free_buffers.back());
-    free_buffers.pop_back();
-    return out;
-  }
-
   /// The runs of a group on one layer, weight quantizer by weight quantizer: each is applied once.
   void run_side(Side& side, Shared& g, std::vector<InputRun> runs, double group_size, const Done& done) {
     std::ranges::stable_sort(runs, {}, [](const InputRun& r) { return r.run->weight; });
@@ -390,7 +417,7 @@ struct InputWork::State {
       Timer transforming(shares.transform);
       if (!g.chain.empty()) {
         w_transformed = pool.take(side.out_features, x.cols());
-        w_transformed.view() = weight(side);
+        copy_rows(weight(side), w_transformed.view());
         g.chain.apply_to_weights(w_transformed.view());
       }
       transform_seconds = transforming.seconds();
@@ -403,7 +430,7 @@ struct InputWork::State {
     }
     const std::size_t none = plan.weights.size();
     std::size_t at = none;  // the weight quantizer that w_hat went through
-    std::unique_ptr<WeightBuffers> buffers = take_buffers();
+    std::unique_ptr<WeightBuffers> buffers = memory.take_buffers();
     Quantized& w_hat = buffers->quantized;
     for (const InputRun& run : runs) {
       if (stop != nullptr) stop->check();
@@ -446,15 +473,13 @@ struct InputWork::State {
       }
     }
     pool.give(std::move(w_transformed));
-    const std::lock_guard lock(mutex);
-    free_buffers.push_back(std::move(buffers));
+    memory.give_buffers(std::move(buffers));
   }
 };
 
 InputWork::InputWork(const Plan& plan, const PlannedInput& input, const Registries& r, const StopFlag* stop,
-                     WorkShares& shares, MatrixPool& pool)
-    : state_(
-          new State{plan, input, r, stop, shares, pool, load_metrics(plan, r), {}, {}, {}, {}, {}, {}, {}}) {
+                     WorkShares& shares, WorkMemory& memory)
+    : state_(std::make_unique<State>(plan, input, r, stop, shares, *memory.state_)) {
   state_->load();
   state_->multiply_originals();
 }
@@ -462,6 +487,12 @@ InputWork::InputWork(const Plan& plan, const PlannedInput& input, const Registri
 InputWork::~InputWork() {
   state_->pool.give(std::move(state_->w));
   for (State::Side& side : state_->sides) state_->pool.give(std::move(side.y));
+}
+
+void InputWork::prefetch(const Plan& plan, const PlannedInput& input) {
+  const PlannedLayer& front = plan.layers[input.first];
+  for (std::size_t i = 0; i < input.count; ++i)
+    plan.recording->prefetch(plan.layers[input.first + i].index, front.tokens_needed());
 }
 
 void InputWork::run(const RunGroup& group, const Done& done) {

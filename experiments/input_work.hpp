@@ -32,19 +32,36 @@ struct InputRun {
 /// Runs that share method, seed and calibration tokens: one transform.
 using RunGroup = std::vector<InputRun>;
 
+/// What is used again from input to input. Thread-safe.
+class WorkMemory {
+ public:
+  WorkMemory();
+  WorkMemory(const WorkMemory&) = delete;
+  WorkMemory& operator=(const WorkMemory&) = delete;
+  ~WorkMemory();
+
+ private:
+  friend class InputWork;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// One input in memory: X, and of each layer that reads it W and Y = X Wᵀ.
 class InputWork {
  public:
   /// `measured` is null where the run failed with `error`.
   using Done = std::function<void(const InputRun& run, const Measured* measured, const std::string& error)>;
 
-  /// Loads what the runs need; large matrices come from `pool` and go back to it. Error where the data cannot
-  /// be read.
+  /// Loads what the runs need; large matrices come from `memory` and go back to it. Error where the data
+  /// cannot be read.
   InputWork(const Plan& plan, const PlannedInput& input, const Registries& r, const StopFlag* stop,
-            WorkShares& shares, MatrixPool& pool);
+            WorkShares& shares, WorkMemory& memory);
   InputWork(const InputWork&) = delete;
   InputWork& operator=(const InputWork&) = delete;
   ~InputWork();
+
+  /// Has the system read what the constructor would load, meanwhile.
+  static void prefetch(const Plan& plan, const PlannedInput& input);
 
   /// Computes a group and hands each run over as soon as it is done. Several groups may be computed at once.
   void run(const RunGroup& group, const Done& done);

@@ -88,8 +88,8 @@ Measured compute_run(const Plan& plan, const PlannedLayer& layer, const PlannedR
     return in.first <= position && position < in.first + in.count;
   });
   WorkShares shares;
-  MatrixPool pool;
-  InputWork work(plan, *input, r, nullptr, shares, pool);
+  WorkMemory memory;
+  InputWork work(plan, *input, r, nullptr, shares, memory);
   std::optional<Measured> out;
   work.run({{position - input->first, &run}},
            [&](const InputRun&, const Measured* measured, const std::string& error) {
@@ -133,7 +133,7 @@ RunReport execute(const Plan& plan, const Registries& r, Store& store, const Run
   const auto stopped = [&] { return halt.load() || (options.stop != nullptr && options.stop->requested()); };
 
   WorkShares shares;
-  MatrixPool pool;
+  WorkMemory memory;
   for (const PlannedInput& input : plan.inputs) {
     const std::vector<RunGroup> groups = make_groups(plan, input);
     if (groups.empty()) continue;
@@ -175,12 +175,15 @@ RunReport execute(const Plan& plan, const Registries& r, Store& store, const Run
 
     std::unique_ptr<InputWork> work;
     try {
-      work = std::make_unique<InputWork>(plan, input, r, options.stop, shares, pool);
+      work = std::make_unique<InputWork>(plan, input, r, options.stop, shares, memory);
     } catch (const Error& e) {
       for (const RunGroup& group : groups)
         for (const InputRun& run : group) done(run, nullptr, e.what());
       continue;
     }
+    if (const auto following = &input - plan.inputs.data() + 1;
+        following < static_cast<std::ptrdiff_t>(plan.inputs.size()))
+      InputWork::prefetch(plan, plan.inputs[static_cast<std::size_t>(following)]);
     std::atomic<std::size_t> next{0};
     std::exception_ptr bug;
     // One thread a run while there are runs enough for all threads; else all threads work on one run.

@@ -7,9 +7,12 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "core/extremes.hpp"
 #include "core/moments.hpp"
+#include "core/parallel.hpp"
 
 namespace olab {
 namespace {
@@ -237,6 +240,21 @@ double median_by_counting(const ConstMatrixRef& x) {
   return mean_of(lower, value_at(x.size() / 2));
 }
 
+/// In the order of the rows, so that threads change no bit.
+void add_rows(ErrorSums& sums, std::span<const PairSums> rows, Index columns) {
+  sums.count += static_cast<Index>(rows.size()) * columns;
+  sums.rows += static_cast<Index>(rows.size());
+  for (const PairSums& row : rows) {
+    sums.error += row.error;
+    sums.signal += row.signal;
+    sums.estimate += row.estimate;
+    sums.product += row.product;
+    sums.max_error = std::max(sums.max_error, row.max_error);
+    sums.row_relative += relative_error(row.error, row.signal);
+  }
+  if (std::isnan(sums.error)) sums.max_error = kNaN;
+}
+
 }  // namespace
 
 double Moments::kurtosis() const {
@@ -286,18 +304,27 @@ ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& referenc
 
 void add_errors(ErrorSums& sums, const ConstMatrixRef& x, const ConstMatrixRef& reference, CpuLevel level) {
   assert(x.rows() == reference.rows() && x.cols() == reference.cols());
-  sums.count += x.size();
-  sums.rows += x.rows();
-  for (Index t = 0; t < x.rows(); ++t) {
-    const PairSums row = pair_sums(row_at(x, t), row_at(reference, t), x.cols(), level);
-    sums.error += row.error;
-    sums.signal += row.signal;
-    sums.estimate += row.estimate;
-    sums.product += row.product;
-    sums.max_error = std::max(sums.max_error, row.max_error);
-    sums.row_relative += relative_error(row.error, row.signal);
-  }
-  if (std::isnan(sums.error)) sums.max_error = kNaN;
+  constexpr Index kRowsPerTask = 16;
+  std::vector<PairSums> rows(static_cast<std::size_t>(x.rows()));
+  parallel_for(x.rows(), kRowsPerTask, [&](Index begin, Index end) {
+    for (Index t = begin; t < end; ++t)
+      rows[static_cast<std::size_t>(t)] = pair_sums(row_at(x, t), row_at(reference, t), x.cols(), level);
+  });
+  add_rows(sums, rows, x.cols());
+}
+
+void add_errors_of(ErrorSums& sums, const std::function<void(Index first, MatrixRef rows)>& fill,
+                   const ConstMatrixRef& reference, CpuLevel level) {
+  constexpr Index kRowsPerTask = 4;  // stay in cache between the two uses
+  std::vector<PairSums> rows(static_cast<std::size_t>(reference.rows()));
+  parallel_for(reference.rows(), kRowsPerTask, [&](Index begin, Index end) {
+    Matrix x(end - begin, reference.cols());
+    fill(begin, x);
+    for (Index t = begin; t < end; ++t)
+      rows[static_cast<std::size_t>(t)] =
+          pair_sums(row_at(x, t - begin), row_at(reference, t), x.cols(), level);
+  });
+  add_rows(sums, rows, reference.cols());
 }
 
 double median_of_abs(const ConstMatrixRef& x, CpuLevel level) {

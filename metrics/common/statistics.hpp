@@ -1,6 +1,7 @@
 // Fused statistics in double: one pass over a matrix for many metrics.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "core/cpu.hpp"
@@ -8,8 +9,8 @@
 
 namespace olab {
 
-// All sums are taken row by row, in a fixed order that does not depend on the instruction level. One thread:
-// a pass is bound by memory, and runs are parallel.
+// All sums are taken row by row, in a fixed order that does not depend on the instruction level. Errors are
+// summed by all threads, the same bits for any number; the rest by one: runs are parallel.
 
 /// Population moments over all entries of a matrix.
 struct Moments {
@@ -66,6 +67,11 @@ ErrorSums compute_errors(const ConstMatrixRef& x, const ConstMatrixRef& referenc
 /// Goes on with the next rows of the same matrices: rows added a few at a time give the bits of all at once.
 void add_errors(ErrorSums& sums, const ConstMatrixRef& x, const ConstMatrixRef& reference,
                 CpuLevel level = cpu_level());
+
+/// The same for x that is never in memory as a whole: `fill(first, rows)` writes its rows from `first` on;
+/// called from several threads.
+void add_errors_of(ErrorSums& sums, const std::function<void(Index first, MatrixRef rows)>& fill,
+                   const ConstMatrixRef& reference, CpuLevel level = cpu_level());
 
 /// Median of |x| over all entries (exact; even counts: mean of the two middle values). NaN for an empty
 /// matrix and where an entry is NaN. Takes a sixteenth of the matrix besides it, or 0.8 MB where

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "collect.hpp"
+#include "core/parallel.hpp"
 
 namespace olab {
 namespace {
@@ -196,6 +197,26 @@ TEST(Errors, AgreeWithANaiveReferenceOnManyShapes) {
     EXPECT_NEAR(e.error, error, 1e-12 * error);
     EXPECT_NEAR(e.product, product, 1e-11 * std::max(1.0, std::abs(product)));
     EXPECT_EQ(e.max_error, worst);
+  }
+}
+
+TEST(Errors, RowsThatAreMadeOnTheWayGiveTheSameBits) {
+  const Matrix x = Matrix::Random(37, 53);
+  const Matrix r = Matrix::Random(37, 53);
+  const ErrorSums whole = compute_errors(x, r);
+  for (const int threads : {1, 3}) {
+    ErrorSums made;
+    with_threads(threads, [&] {
+      add_errors_of(
+          made, [&](Index first, MatrixRef rows) { rows = x.middleRows(first, rows.rows()); }, r);
+    });
+    EXPECT_EQ(made.count, whole.count);
+    EXPECT_EQ(made.rows, whole.rows);
+    EXPECT_EQ(made.error, whole.error);
+    EXPECT_EQ(made.signal, whole.signal);
+    EXPECT_EQ(made.product, whole.product);
+    EXPECT_EQ(made.row_relative, whole.row_relative);
+    EXPECT_EQ(made.max_error, whole.max_error);
   }
 }
 
