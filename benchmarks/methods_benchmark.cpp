@@ -65,6 +65,7 @@ void quantize(benchmark::State& state, const std::string& spec) {
 
 void register_method_benchmarks() {
   for (const std::string& name : registries().methods.names()) {
+    if (!registries().methods.info(name).note("needs").empty()) continue;  // a file, say
     benchmark::RegisterBenchmark(("calibrate/" + name).c_str(), calibrate, name)
         ->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark(("apply/" + name).c_str(), apply, name)->Unit(benchmark::kMillisecond);

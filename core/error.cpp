@@ -1,6 +1,7 @@
 #include "core/error.hpp"
 
 #include "core/tensor_sink.hpp"
+#include "core/tensor_source.hpp"
 
 namespace olab {
 
@@ -9,5 +10,6 @@ Error::~Error() = default;
 SpecError::~SpecError() = default;
 Interrupted::~Interrupted() = default;
 TensorSink::~TensorSink() = default;
+TensorSource::~TensorSource() = default;
 
 }  // namespace olab

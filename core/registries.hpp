@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/registry.hpp"
+#include "core/tensor_source.hpp"
 #include "core/version.hpp"
 
 namespace olab {
@@ -21,6 +22,9 @@ struct Registries {
   Registry<Metric> metrics{"metric"};
   Registry<Reader> readers{"reader"};
   Registry<Chart> charts{"chart"};
+  /// How methods, which know of no file formats, read tensors from files. Whoever knows both rooms sets it;
+  /// empty: tensors cannot be read.
+  OpenTensors open_tensors;
 };
 
 // Each room adds its own plug-ins; the bodies are generated from the file names

@@ -281,6 +281,36 @@ Matrix TensorFile::read_slice(std::string_view name, Index slice, Index row_limi
   return read(name, std::max<Index>(slice, 0), row_limit);
 }
 
+std::vector<std::string> TensorFile::names() const {
+  std::vector<std::string> out;
+  for (const auto& [name, at] : index_) out.push_back(name);
+  return out;
+}
+
+std::vector<Index> TensorFile::indices(std::string_view name) const {
+  const std::size_t tensor = position(name);
+  const TensorInfo& info = tensors_[tensor];
+  if (info.dtype != DType::i64 || info.shape.size() != 1)
+    throw Error(fmt::format("{}: tensor '{}' is {} of shape {}; a list of I64 was expected", source_, name,
+                            info.dtype_text, shape_text(info.shape)));
+  std::vector<Index> out;
+  out.reserve(static_cast<std::size_t>(info.shape.front()));
+  stream(tensor, 0, static_cast<std::uint64_t>(info.shape.front()) * sizeof(Index),
+         [&](std::span<const std::byte> bytes) {
+           for (std::size_t at = 0; at < bytes.size(); at += sizeof(Index))
+             out.push_back(element<Index>(bytes.data() + at));
+         });
+  return out;
+}
+
+std::string TensorFile::content_hash() const {
+  Hasher hasher;
+  hasher.add(std::uint64_t{metadata_.size()});
+  for (const auto& [key, text] : metadata_) hasher.add(key).add(text);
+  for (const auto& [name, at] : index_) hasher.add(name).add(content_hash(name));
+  return hasher.hex();
+}
+
 std::string TensorFile::content_hash(std::string_view name) const {
   return hash(name, -1);
 }

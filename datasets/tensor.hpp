@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/matrix.hpp"
+#include "core/tensor_source.hpp"
 
 namespace olab {
 
@@ -61,16 +62,17 @@ void check_view(const TensorView& view);
 std::vector<std::byte> encode(const ConstMatrixRef& values, DType dtype);
 
 /// A file with named tensors. Opening reads the header only. All members may be called from several threads.
-class TensorFile {
+class TensorFile : public TensorSource {
  public:
   explicit TensorFile(std::string source) : source_(std::move(source)) {}
   TensorFile(const TensorFile&) = delete;
   TensorFile& operator=(const TensorFile&) = delete;
-  virtual ~TensorFile();
+  ~TensorFile() override;
 
-  const std::string& source() const { return source_; }                ///< the path, for messages
+  const std::string& source() const override { return source_; }
   const std::vector<TensorInfo>& tensors() const { return tensors_; }  ///< in the order of the file
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  std::vector<std::string> names() const override;  ///< sorted
   bool contains(std::string_view name) const { return index_.contains(name); }
   /// Error with the nearest name where there is none of that name.
   const TensorInfo& at(std::string_view name) const;
@@ -85,6 +87,9 @@ class TensorFile {
   /// the tensor has, of its out.cols() columns. Rows of `out` follow one another without a gap.
   void read_into(std::string_view name, Index slice, MatrixRef out) const;
 
+  Matrix matrix(std::string_view name) const override { return read_matrix(name); }
+  std::vector<Index> indices(std::string_view name) const override;
+
   /// Has the system bring the tensor's first `row_limit` rows (0: all) into memory soon; returns at once.
   void prefetch(std::string_view name, Index row_limit = 0) const;
 
@@ -93,6 +98,8 @@ class TensorFile {
   std::string content_hash(std::string_view name) const;
   /// The same for one matrix of a tensor of rank 3, with its number.
   std::string content_hash(std::string_view name, Index slice) const;
+  /// Of the whole file; Error where a tensor's dtype is not supported.
+  std::string content_hash() const override;
 
  protected:
   using Sink = std::function<void(std::span<const std::byte>)>;

@@ -1,6 +1,7 @@
 #include "experiments/builtins.hpp"
 
 #include "core/plugin.hpp"
+#include "datasets/tensor.hpp"
 
 namespace olab {
 
@@ -10,6 +11,7 @@ Registries make_registries(const std::vector<std::filesystem::path>& plugins) {
   register_methods(out);
   register_metrics(out);
   register_results(out);
+  out.open_tensors = open_tensor_file;
   for (const std::filesystem::path& file : plugins) load_plugin(file, out);
   return out;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -278,17 +279,24 @@ struct InputWork::State {
     return slot.get();
   }
 
-  void prepare(const PlannedRun& run, Shared& g) {
-    const ResolvedSpec& spec = plan.methods[run.method];
-    const std::unique_ptr<Method> method = registries.methods.make(spec.spec, registries);
-    const Index channels = x.cols();
-    method->check(channels, registries);
-    g.block_size = method->block_size(channels);
+  std::unique_ptr<Method> method_of(const PlannedRun& run) const {
+    auto method = registries.methods.make(plan.methods[run.method].spec, registries);
+    method->check(x.cols(), registries);
+    return method;
+  }
+
+  Chain calibrate(const PlannedRun& run, const Method& method) {
     // Seed and data make the stream, not the parameters: ablations then compare the same draws.
     const RandomStream random(hash64(front().stream_hash(), run.seed));
-    Timer calibrating(shares.calibrate);
-    g.chain = method->calibrate(
+    return method.calibrate(
         {x.topRows(run.calibration_tokens), w.view(), random, registries, stop, nullptr, shared_steps(run)});
+  }
+
+  void prepare(const PlannedRun& run, Shared& g) {
+    const std::unique_ptr<Method> method = method_of(run);
+    g.block_size = method->block_size(x.cols());
+    Timer calibrating(shares.calibrate);
+    g.chain = calibrate(run, *method);
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
     g.x = large_matrix(front().evaluation_tokens, x.cols());
@@ -398,6 +406,19 @@ struct InputWork::State {
     pool.give(std::move(y_hat));
     const Timer measuring(shares.measure);
     if (!whole) observe(Observation(Stage::output, errors, block_size), out);
+  }
+
+  double equivalence_error(const Side& side, const Chain& chain) const {
+    Matrix xt = evaluation();
+    chain.apply_to_activations(xt);
+    const bool weights = side.out_features > 0;
+    Matrix wt = weights ? Matrix(weight(side)) : Matrix(Matrix::Identity(x.cols(), x.cols()));
+    chain.apply_to_weights(wt);
+    Matrix y(xt.rows(), wt.rows());
+    multiply_transposed(xt, wt, y);
+    ErrorSums sums;
+    add_errors(sums, y, weights ? side.y.view() : evaluation());
+    return std::sqrt(relative_error(sums.error, sums.signal));
   }
 
   /// W T⁻ᵀ of a layer: where nothing is transformed, W itself.
@@ -511,6 +532,21 @@ void InputWork::run(const RunGroup& group, const Done& done) {
     if (!runs.empty())
       s.run_side(s.sides[i], shared, std::move(runs), static_cast<double>(group.size()), done);
   }
+}
+
+Chain InputWork::calibrate(const PlannedRun& run) {
+  return state_->calibrate(run, *state_->method_of(run));
+}
+
+double InputWork::equivalence_error(std::size_t layer, const Chain& transform) const {
+  return state_->equivalence_error(state_->sides[layer - state_->input.first], transform);
+}
+
+const PlannedInput& input_of(const Plan& plan, std::size_t layer) {
+  const auto it = std::ranges::find_if(plan.inputs, [&](const PlannedInput& input) {
+    return input.first <= layer && layer < input.first + input.count;
+  });
+  return *it;
 }
 
 std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input) {

@@ -10,6 +10,7 @@
 
 #include "core/stop.hpp"
 #include "experiments/runner.hpp"
+#include "methods/common/transform.hpp"
 
 namespace olab {
 
@@ -66,10 +67,20 @@ class InputWork {
   /// Computes a group and hands each run over as soon as it is done. Several groups may be computed at once.
   void run(const RunGroup& group, const Done& done);
 
+  /// The transform of a run of one of the layers. Error where its method does not fit.
+  Chain calibrate(const PlannedRun& run);
+
+  /// ‖X Wᵀ − (X T)(W T⁻ᵀ)ᵀ‖ / ‖X Wᵀ‖ of a layer (into Plan::layers) on its evaluation tokens: products in
+  /// float, norms in double; 0 where X Wᵀ is 0 and stays so. Without weights W = I.
+  double equivalence_error(std::size_t layer, const Chain& transform) const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// The input that a layer (into Plan::layers) reads.
+const PlannedInput& input_of(const Plan& plan, std::size_t layer);
 
 /// The runs of an input that are not stored, grouped by what shares a transform, in the study's order. Where
 /// the plan does not share, a group a run.

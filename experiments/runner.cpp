@@ -84,14 +84,12 @@ RunRecord run_record(const Plan& plan, const PlannedLayer& layer, const PlannedR
 Measured compute_run(const Plan& plan, const PlannedLayer& layer, const PlannedRun& run,
                      const Registries& r) {
   const auto position = static_cast<std::size_t>(&layer - plan.layers.data());
-  const auto input = std::ranges::find_if(plan.inputs, [&](const PlannedInput& in) {
-    return in.first <= position && position < in.first + in.count;
-  });
+  const PlannedInput& input = input_of(plan, position);
   WorkShares shares;
   WorkMemory memory;
-  InputWork work(plan, *input, r, nullptr, shares, memory);
+  InputWork work(plan, input, r, nullptr, shares, memory);
   std::optional<Measured> out;
-  work.run({{position - input->first, &run}},
+  work.run({{position - input.first, &run}},
            [&](const InputRun&, const Measured* measured, const std::string& error) {
              if (measured == nullptr) throw Error(error);
              out = *measured;

@@ -339,7 +339,8 @@ std::vector<std::string> expand_glob(const ConfigNode& node, const Registry<Base
   const std::string pattern(trim(std::string_view(text).substr(5, text.size() - 6)));
   std::vector<std::string> out;
   for (const std::string& name : registry.names())
-    if (glob_match(pattern, name)) out.push_back(name);
+    // What cannot work without a parameter of the user's is never meant by a pattern.
+    if (glob_match(pattern, name) && registry.info(name).note("needs").empty()) out.push_back(name);
   if (out.empty()) node.fail(fmt::format("no {} fits '{}'", registry.kind(), pattern));
   return out;
 }

@@ -6,9 +6,9 @@
 #include <cstdint>
 
 #include "core/text.hpp"
-#include "experiments/plan.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
+#include "experiments/stored_run.hpp"
 #include "experiments/views.hpp"
 
 namespace olab {
@@ -44,25 +44,10 @@ VerifyReport compare(const RunRecord& run, const Measured& now, const Registries
 }  // namespace
 
 VerifyReport verify_run(const Store& store, const RunRecord& run, const Registries& r) {
-  std::string why = "no stored study has it";
-  for (const StudyRecord& study : store.studies()) {
-    try {
-      const Plan plan = make_plan(parse_study(study.text, study.name, {}, r), r, nullptr, {});
-      for (const PlannedLayer& layer : plan.layers) {
-        for (const PlannedRun& planned : layer.runs) {
-          if (planned.key != run.key) continue;
-          VerifyReport out = compare(run, compute_run(plan, layer, planned, r), r);
-          out.study = study.name;
-          return out;
-        }
-      }
-    } catch (const Error& e) {
-      why = e.what();
-    }
-  }
-  throw Error(fmt::format(
-      "run {} ({}, {}) cannot be computed again: {}; its data must be where the study says and unchanged",
-      run.id, run.layer, run.label, why));
+  const FoundRun found = find_run(store, run, r);
+  VerifyReport out = compare(run, compute_run(found.plan, found.planned_layer(), found.planned_run(), r), r);
+  out.study = found.study;
+  return out;
 }
 
 }  // namespace olab

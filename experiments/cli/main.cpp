@@ -25,6 +25,7 @@
 #include "experiments/plan.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
+#include "experiments/transform_export.hpp"
 #include "experiments/verify.hpp"
 #include "experiments/views.hpp"
 
@@ -432,6 +433,29 @@ int main_checked(int argc, char** argv) {
       print(fmt::format("run {} of {}: {} of {} values have the same bits\n", one.id, report.study,
                         report.compared - report.differences.size(), report.compared));
       return report.differences.empty() && report.compared > 0 ? kGood : kSomeFailed;
+    };
+  });
+
+  struct {
+    std::string run, file;
+    olab::ExportOptions options;
+  } transform;
+  transform.options.stop = &g_stop;
+  CLI::App* transform_app = app.add_subcommand(
+      "export-transform", "find the transform of a stored run again and write it to a file");
+  transform_app->add_option("run", transform.run, "id or key")->required();
+  transform_app->add_option("-o,--output", transform.file, "the .safetensors file to write")->required();
+  transform_app->add_flag("--force", transform.options.force, "replace a file that exists");
+  add_store_options(*transform_app, common);
+  transform_app->callback([&] {
+    action = [&] {
+      const olab::Registries r = common.registries();
+      const olab::Store store = common.existing();
+      const olab::RunRecord one = store.run(transform.run);
+      const olab::TransformExport done =
+          olab::export_transform(store, one, transform.file, r, transform.options);
+      print(olab::describe_export(done, one));
+      return kGood;
     };
   });
 

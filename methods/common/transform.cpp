@@ -301,6 +301,16 @@ std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vect
           block, channels, join_sizes(hadamard_blocks(channels))));
     factor = OddFactor::signs(hadamard_core(order.core));
   }
+  return make_hadamard_of(channels, block, std::move(factor), std::move(signs));
+}
+
+std::shared_ptr<const Transform> make_hadamard_of(Index channels, Index block, OddFactor factor,
+                                                  Vector signs) {
+  check_block_size(channels, block, "hadamard");
+  const Index doublings = block / factor.order();
+  if (block % factor.order() != 0 || (doublings & (doublings - 1)) != 0)
+    throw Error(fmt::format("hadamard: a block of {} is no power of two times the odd factor's order {}",
+                            block, factor.order()));
   if (signs.size() != 0 && signs.size() != channels)
     throw Error(fmt::format("hadamard: {} signs for {} channels", signs.size(), channels));
   for (Index j = 0; j < signs.size(); ++j)

@@ -102,6 +102,11 @@ enum class OddPart {
 std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vector signs,
                                                OddPart odd_part = OddPart::hadamard);
 
+/// The same with the odd factor F given: block = order of F times a power of two, or Error. The signs as
+/// above.
+std::shared_ptr<const Transform> make_hadamard_of(Index channels, Index block, OddFactor factor,
+                                                  Vector signs);
+
 /// Throws Error where `block` is below 2 or does not divide `channels`; the message lists the block sizes
 /// that do.
 void check_block_size(Index channels, Index block, const std::string& who);

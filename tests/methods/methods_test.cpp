@@ -11,6 +11,8 @@
 #include "methods/common/method.hpp"
 #include "methods/common/rotate_permute.hpp"
 #include "methods/common/smoothing.hpp"
+#include "methods/common/transform_file.hpp"
+#include "memory_tensors.hpp"
 #include "methods_layers.hpp"
 
 namespace olab {
@@ -27,9 +29,11 @@ constexpr double kProductBound = 5e-6;
 const std::vector<Index> kWidths{128, 256, 384};
 
 /// The method with small blocks and few steps, wherever it has such parameters; recipes of several steps too.
+/// Without methods that need a file: from_file_test.cpp.
 std::vector<std::string> specs_of_all_methods(const Registries& r) {
   std::vector<std::string> out;
   for (const std::string& name : r.methods.names()) {
+    if (!r.methods.info(name).note("needs").empty()) continue;
     std::string params;
     for (const ParamInfo& p : r.methods.info(name).params) {
       if (p.type().rfind("integer", 0) != 0) continue;
@@ -176,6 +180,35 @@ TEST(EveryMethod, LeavesItsInputAsItWas) {
     EXPECT_EQ(layer.x, copy.x) << spec;
     EXPECT_EQ(layer.w, copy.w) << spec;
   }
+}
+
+TEST(EveryMethod, IsReadBackFromItsFileBitByBit) {
+  test::MemoryFiles files;
+  Registries r = test::method_registries();
+  r.open_tensors = test::opener(files);
+  std::vector<std::string> specs = specs_of_all_methods(r);
+  specs.emplace_back("hadamard(block_size=full,odd_part=hartley)");
+  for (const std::string& spec : specs)
+    for (const Index width : kWidths) {
+      const std::string what = spec + " " + std::to_string(width);
+      const test::Layer layer = make_layer(20, width, 18, 9);
+      const Chain found = calibrate(spec, layer, r);
+      test::MemoryTensors& file = files["t"] = {};
+      test::MemorySink sink(file);
+      file.metadata = save_transform(found, width, sink);
+      const test::Layer other = make_layer(20, width, 18, 10);  // what it was found on does not matter
+      const Chain read = calibrate("from_file(path=t)", other, r, 8);
+      expect_equal(found, read, width, what);
+      test::Layer a = layer;
+      test::Layer b = layer;
+      found.apply_to_activations(a.x);
+      found.apply_to_weights(a.w);
+      read.apply_to_activations(b.x);
+      read.apply_to_weights(b.w);
+      EXPECT_EQ(a.x, b.x) << what;
+      EXPECT_EQ(a.w, b.w) << what;
+      if (!found.empty()) EXPECT_NE(a.x, layer.x) << what;
+    }
 }
 
 TEST(EveryMethod, HasACanonicalTextThatIsAFixedPoint) {

@@ -1,0 +1,28 @@
+// A stored run, planned again from the study that is stored with it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "core/registries.hpp"
+#include "experiments/plan.hpp"
+#include "results/store.hpp"
+
+namespace olab {
+
+/// A run in the plan of its study.
+struct FoundRun {
+  std::string study;
+  Plan plan;
+  std::size_t layer = 0;  ///< into Plan::layers
+  std::size_t run = 0;    ///< into PlannedLayer::runs
+
+  const PlannedLayer& planned_layer() const { return plan.layers[layer]; }
+  const PlannedRun& planned_run() const { return planned_layer().runs[run]; }
+};
+
+/// Plans the stored studies, newest first, until one holds the run. Error where none leads to it any more
+/// (its data moved, or the data changed).
+FoundRun find_run(const Store& store, const RunRecord& run, const Registries& r);
+
+}  // namespace olab
