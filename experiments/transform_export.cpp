@@ -26,7 +26,8 @@ void check_target(const fs::path& file, bool force) {
     throw Error(fmt::format("{}: there is no folder {}; make it first", file.string(), folder.string()));
   if (fs::is_directory(file)) throw Error(fmt::format("{}: it is a folder; name a file", file.string()));
   if (!force && fs::exists(file))
-    throw Error(fmt::format("{}: it exists already; --force replaces it, or choose another name", file.string()));
+    throw Error(
+        fmt::format("{}: it exists already; --force replaces it, or choose another name", file.string()));
 }
 
 }  // namespace
@@ -68,13 +69,13 @@ TransformExport export_transform(const Store& store, const RunRecord& run, const
 std::string describe_export(const TransformExport& done, const RunRecord& run) {
   const std::string path = done.file.string();
   std::string out = fmt::format("{}: {} of run {}, {}\n", path, run.label, run.id, run.layer);
-  out += fmt::format("  {} channels, {}, {}\n", done.channels,
-                     done.kinds.empty() ? "no stages: the identity"
-                                        : fmt::format("T = {}", fmt::join(done.kinds, " · ")),
-                     human_bytes(static_cast<double>(fs::file_size(done.file))));
-  out += fmt::format("  equivalence error ‖X Wᵀ − (X T)(W T⁻ᵀ)ᵀ‖ / ‖X Wᵀ‖ = {:.3g} on {} evaluation tokens{}\n",
-                     done.equivalence_error, done.tokens,
-                     done.has_weights ? "" : "; the recording has no W, so W = I");
+  out += fmt::format(
+      "  {} channels, {}, {}\n", done.channels,
+      done.kinds.empty() ? "no stages: the identity" : fmt::format("T = {}", fmt::join(done.kinds, " · ")),
+      human_bytes(static_cast<double>(fs::file_size(done.file))));
+  out += fmt::format(
+      "  equivalence error ‖X Wᵀ − (X T)(W T⁻ᵀ)ᵀ‖ / ‖X Wᵀ‖ = {:.3g} on {} evaluation tokens{}\n",
+      done.equivalence_error, done.tokens, done.has_weights ? "" : "; the recording has no W, so W = I");
   const bool plain = path.find_first_of(",()|= ") == std::string::npos;
   out += fmt::format("  as a method: from_file(path={}{})\n", plain ? path : "[" + path + "]",
                      done.block_size > 0 ? fmt::format(",block_size={}", done.block_size) : "");

@@ -43,8 +43,7 @@ struct OpenedTransform {
 };
 
 OpenedTransform open_transform(const PinnedPath& pinned, const Registries& registries) {
-  if (pinned.path.empty())
-    throw Error("from_file: no file is given; write from_file(path=FILE.safetensors)");
+  if (pinned.path.empty()) throw Error("from_file: no file is given; write from_file(path=FILE.safetensors)");
   if (!registries.open_tensors)
     throw Error(fmt::format("from_file: {}: this program has no reader for tensor files", pinned.path));
   OpenedTransform out;
@@ -129,8 +128,9 @@ OLAB_REGISTER(from_file) {
   using namespace olab;
   r.methods.add(
       Schema<FromFile>("from_file", "A transform out of a file that olab export-transform wrote")
-          .param("path", &FromFile::path,
-                 "the file, relative to the current folder; canonical texts add '#' and the hash of its content")
+          .param(
+              "path", &FromFile::path,
+              "the file, relative to the current folder; canonical texts add '#' and the hash of its content")
           .normalize(pin)
           .param("block_size", &FromFile::block,
                  "channels per block for block metrics, as of the exported method; none: 128, or the largest "

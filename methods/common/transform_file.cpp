@@ -64,8 +64,7 @@ class NamingSink final : public TensorSink {
 bool is_hartley(const Transform& transform) {
   std::vector<OnlineStage> stages;
   return transform.append_online(stages) && stages.size() == 1 &&
-         stages.front().kind == OnlineStage::Kind::hadamard &&
-         stages.front().hadamard->factor().is_hartley();
+         stages.front().kind == OnlineStage::Kind::hadamard && stages.front().hadamard->factor().is_hartley();
 }
 
 std::string stages_text(const Chain& chain, const std::vector<std::string>& names) {
@@ -98,9 +97,10 @@ std::int64_t metadata_number(const TensorSource& file, const std::string& key) {
   const std::string& text = metadata_text(file, key);
   std::int64_t out = 0;
   if (!parse_integer(text, out) || out < 1)
-    throw Error(fmt::format("{}: the metadata '{}' is '{}', expected a whole number from 1 on: the file is "
-                            "damaged; {}",
-                            file.source(), key, text, kRemedy));
+    throw Error(
+        fmt::format("{}: the metadata '{}' is '{}', expected a whole number from 1 on: the file is "
+                    "damaged; {}",
+                    file.source(), key, text, kRemedy));
   return out;
 }
 
@@ -110,7 +110,8 @@ StageEntry read_entry(const ConfigNode& node) {
   out.kind = node.at("kind").text("'kind'");
   const StageKind* const kind = find_kind(out.kind);
   if (kind == nullptr)
-    node.at("kind").fail(fmt::format("no stage is called '{}'{}", out.kind, suggestion(out.kind, kind_names())));
+    node.at("kind").fail(
+        fmt::format("no stage is called '{}'{}", out.kind, suggestion(out.kind, kind_names())));
   std::vector<std::string> known;
   for (const std::string_view role : kind->tensors)
     if (!role.empty()) known.emplace_back(role);
@@ -154,7 +155,8 @@ Matrix matrix_of(const TensorSource& file, const StageEntry& entry, const std::s
 Vector row_of(const TensorSource& file, const StageEntry& entry, const std::string& role, Index channels) {
   const Matrix values = matrix_of(file, entry, role);
   if (values.rows() != 1 || values.cols() != channels)
-    throw Error(fmt::format("'{}' is {} x {}, expected 1 x {}", role, values.rows(), values.cols(), channels));
+    throw Error(
+        fmt::format("'{}' is {} x {}, expected 1 x {}", role, values.rows(), values.cols(), channels));
   return values.row(0);
 }
 
@@ -214,8 +216,9 @@ std::map<std::string, std::string> save_transform(const Chain& chain, Index chan
   for (std::size_t k = 0; k < chain.transforms().size(); ++k) {
     const std::string kind = chain.transforms()[k]->kind();
     if (find_kind(kind) == nullptr)
-      throw Error(fmt::format("transform {} of the chain is a {}, which transform files do not know; known: {}",
-                              k, kind, fmt::join(kind_names(), ", ")));
+      throw Error(
+          fmt::format("transform {} of the chain is a {}, which transform files do not know; known: {}", k,
+                      kind, fmt::join(kind_names(), ", ")));
   }
   NamingSink naming(sink);
   chain.save(naming);
@@ -228,16 +231,17 @@ std::map<std::string, std::string> save_transform(const Chain& chain, Index chan
 TransformOutline read_outline(const TensorSource& file) {
   const auto format = file.metadata().find("format");
   if (format == file.metadata().end() || format->second != kTransformFormat)
-    throw Error(fmt::format("{}: it holds no transform: the metadata 'format' is {}, expected '{}'; write one "
-                            "with olab export-transform",
-                            file.source(),
-                            format == file.metadata().end() ? "missing" : "'" + format->second + "'",
-                            kTransformFormat));
+    throw Error(
+        fmt::format("{}: it holds no transform: the metadata 'format' is {}, expected '{}'; write one "
+                    "with olab export-transform",
+                    file.source(), format == file.metadata().end() ? "missing" : "'" + format->second + "'",
+                    kTransformFormat));
   const std::int64_t version = metadata_number(file, "format_version");
   if (version > kTransformVersion)
-    throw Error(fmt::format("{}: it has version {} of the format, this program reads up to version {}; use a "
-                            "newer olab, or export it again with this one",
-                            file.source(), version, kTransformVersion));
+    throw Error(
+        fmt::format("{}: it has version {} of the format, this program reads up to version {}; use a "
+                    "newer olab, or export it again with this one",
+                    file.source(), version, kTransformVersion));
   TransformOutline out;
   out.channels = metadata_number(file, "channels");
   const std::string& text = metadata_text(file, "stages");

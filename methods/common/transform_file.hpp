@@ -6,7 +6,8 @@
 //   format_version   "1"
 //   channels         width that the transform applies to
 //   stages           JSON: the parts of T = T1 · T2 · … in their order, each
-//                      {"kind": "hadamard", "odd_part": "hartley", "tensors": {"block": "1.hadamard.block", …}}
+//                      {"kind": "hadamard", "odd_part": "hartley", "tensors": {"block": "1.hadamard.block",
+//                      …}}
 //
 //   kind             tensors (dtype, shape)              x ← x T
 //   channel_scale    scale (F32, 1 × C)                  x_j / scale_j

@@ -58,8 +58,9 @@ TEST(TensorSource, ALongListComesInPieces) {
 TEST(TensorSource, RefusesWhatIsNoListOfIntegers) {
   const Written written;
   const auto file = written.open();
-  EXPECT_NE(error_of([&] { (void)file->indices("z"); })
-                .find("tensor 'z' is F32 of shape [2, 3]; a list of I64 was expected"),
+  EXPECT_NE(error_of([&] {
+              (void)file->indices("z");
+            }).find("tensor 'z' is F32 of shape [2, 3]; a list of I64 was expected"),
             std::string::npos);
   EXPECT_NE(error_of([&] { (void)file->indices("lst"); }).find("did you mean 'list'?"), std::string::npos);
   EXPECT_NE(error_of([&] { (void)file->matrix("nothing"); }).find("there is no tensor 'nothing'"),

@@ -91,7 +91,8 @@ TEST_F(TransformExportTest, EveryMethodComesBackAsAMethodWithTheSameNumbers) {
     EXPECT_EQ(done.equivalence_error == 0, one.method == "rtn") << one.label;
     EXPECT_EQ(done.tokens, 20);
     const std::string block = done.block_size > 0 ? ",block_size=" + std::to_string(done.block_size) : "";
-    run({"methods=[\"from_file(path=" + file.string() + block + ")\"]", "study=again" + std::to_string(one.id)});
+    run({"methods=[\"from_file(path=" + file.string() + block + ")\"]",
+         "study=again" + std::to_string(one.id)});
     ASSERT_EQ(report.failed, 0U) << one.label << ": " << (report.errors.empty() ? "" : report.errors[0]);
     ASSERT_EQ(report.computed, 1U) << one.label;
     const RunRecord again = store.runs({}).back();
@@ -113,8 +114,8 @@ TEST_F(TransformExportTest, TheFileTellsWhatItIs) {
   run();
   const RunRecord one = run_of("duquant");
   const TransformExport done = write(one, folder / "t.safetensors");
-  EXPECT_EQ(done.kinds, (std::vector<std::string>{"channel_scale", "block_rotation", "permutation", "block_rotation",
-                                                  "permutation", "block_rotation"}));
+  EXPECT_EQ(done.kinds, (std::vector<std::string>{"channel_scale", "block_rotation", "permutation",
+                                                  "block_rotation", "permutation", "block_rotation"}));
   EXPECT_EQ(done.block_size, 16);
   const auto file = open_safetensors(folder / "t.safetensors");
   const auto& facts = file->metadata();
@@ -205,7 +206,8 @@ TEST_F(TransformExportTest, WorksWithoutWeights) {
   writer.add({"a.q_proj", x, Matrix(0, 48)});
   writer.finish();
   run({"~data.profile", "~data.in_features", "~data.out_features", "data.layers=*",
-       "data.recording=" + (folder / "recording").string(), "methods=[\"smooth | hadamard(block_size=16)\"]"});
+       "data.recording=" + (folder / "recording").string(),
+       "methods=[\"smooth | hadamard(block_size=16)\"]"});
   ASSERT_EQ(report.failed, 0U);
   const TransformExport done = write(store.runs({}).back(), folder / "t.safetensors");
   EXPECT_FALSE(done.has_weights);
@@ -221,7 +223,8 @@ TEST_F(TransformExportTest, RefusesBadTargets) {
   EXPECT_EQ(error_of(one, file), "");
   EXPECT_EQ(error_of(one, file), file + ": it exists already; --force replaces it, or choose another name");
   EXPECT_EQ(write(one, file, true).channels, 48);
-  EXPECT_NE(error_of(one, folder / "t.npz").find("transforms are written as .safetensors"), std::string::npos);
+  EXPECT_NE(error_of(one, folder / "t.npz").find("transforms are written as .safetensors"),
+            std::string::npos);
   EXPECT_NE(error_of(one, folder / "no/t.safetensors").find("there is no folder"), std::string::npos);
   fs::create_directory(folder / "d.safetensors");
   EXPECT_NE(error_of(one, folder / "d.safetensors").find("it is a folder"), std::string::npos);
@@ -250,7 +253,8 @@ TEST_F(TransformExportTest, AFileForAnotherWidthFailsTheRunAndOneThatIsNoneRefus
   run({method, "data.in_features=64"});
   EXPECT_EQ(report.failed, 1U);
   ASSERT_EQ(report.errors.size(), 1U);
-  EXPECT_NE(report.errors[0].find("the transform is for 48 channels, but the layer has 64"), std::string::npos);
+  EXPECT_NE(report.errors[0].find("the transform is for 48 channels, but the layer has 64"),
+            std::string::npos);
   SafetensorsSink sink;
   sink.put("a", Matrix(Matrix::Ones(1, 48)));
   sink.write(file, {});
@@ -264,12 +268,13 @@ TEST_F(TransformExportTest, AFileForAnotherWidthFailsTheRunAndOneThatIsNoneRefus
 }
 
 TEST(Studies, APatternNeverMeansAMethodThatNeedsAFile) {
-  const Study study = parse_study(
-      "study: s\ndata: {profile: gaussian}\nmethods: [glob(*)]\n", "s", {}, all());
+  const Study study =
+      parse_study("study: s\ndata: {profile: gaussian}\nmethods: [glob(*)]\n", "s", {}, all());
   for (const StudyMethod& method : study.methods) EXPECT_NE(method.spec.name, "from_file");
   EXPECT_GE(study.methods.size(), 6U);
-  EXPECT_THROW((void)parse_study("study: s\ndata: {profile: gaussian}\nmethods: [glob(from*)]\n", "s", {}, all()),
-               Error);
+  EXPECT_THROW(
+      (void)parse_study("study: s\ndata: {profile: gaussian}\nmethods: [glob(from*)]\n", "s", {}, all()),
+      Error);
 }
 
 }  // namespace

@@ -46,7 +46,9 @@ class MemorySource final : public TensorSource {
     return out;
   }
   Matrix matrix(std::string_view name) const override { return from_.matrices.at(std::string(name)); }
-  std::vector<Index> indices(std::string_view name) const override { return from_.lists.at(std::string(name)); }
+  std::vector<Index> indices(std::string_view name) const override {
+    return from_.lists.at(std::string(name));
+  }
   std::string content_hash() const override {
     Hasher hasher;
     for (const auto& [key, text] : from_.metadata) hasher.add(key).add(text);
