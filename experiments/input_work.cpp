@@ -195,8 +195,8 @@ struct InputWork::State {
   std::vector<Side> sides;
   std::mutex mutex;  ///< guards the originals and `steps`
   std::map<Index, Measured> originals;
-  /// Steps that several methods have in common, by calibration tokens and seed.
-  std::map<std::pair<Index, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
+  /// Steps that several methods have in common, by calibration tokens, their source and seed.
+  std::map<std::tuple<Index, std::size_t, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
 
   const PlannedLayer& front() const { return plan.layers[input.first]; }
   bool has_weights() const { return w.rows() > 0; }
@@ -273,7 +273,7 @@ struct InputWork::State {
   SharedSteps* shared_steps(const PlannedRun& run) {
     if (!plan.sharing) return nullptr;
     const std::lock_guard lock(mutex);
-    auto& slot = steps[{run.calibration_tokens, run.seed}];
+    auto& slot = steps[{run.calibration_tokens, run.source, run.seed}];
     if (!slot) slot = std::make_unique<SharedSteps>();
     return slot.get();
   }
@@ -286,9 +286,17 @@ struct InputWork::State {
     g.block_size = method->block_size(channels);
     // Seed and data make the stream, not the parameters: ablations then compare the same draws.
     const RandomStream random(hash64(front().stream_hash(), run.seed));
+    const CalibrationSource& source = plan.sources[run.source];
+    Matrix other;
+    if (!source.is_own()) {
+      const Timer timer(shares.load);
+      other = calibration_tokens(source, front().info.name, x.topRows(run.calibration_tokens),
+                                 random.fork("calibration tokens"));
+    }
     Timer calibrating(shares.calibrate);
-    g.chain = method->calibrate(
-        {x.topRows(run.calibration_tokens), w.view(), random, registries, stop, nullptr, shared_steps(run)});
+    const ConstMatrixRef tokens =
+        source.is_own() ? ConstMatrixRef(x.topRows(run.calibration_tokens)) : ConstMatrixRef(other);
+    g.chain = method->calibrate({tokens, w.view(), random, registries, stop, nullptr, shared_steps(run)});
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
     g.x = large_matrix(front().evaluation_tokens, x.cols());
@@ -514,12 +522,13 @@ void InputWork::run(const RunGroup& group, const Done& done) {
 }
 
 std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input) {
-  std::map<std::tuple<std::size_t, Index, std::uint64_t>, std::size_t> where;
+  std::map<std::tuple<std::size_t, Index, std::size_t, std::uint64_t>, std::size_t> where;
   std::vector<RunGroup> out;
   for (std::size_t i = 0; i < input.count; ++i) {
     for (const PlannedRun& run : plan.layers[input.first + i].runs) {
       if (run.stored) continue;
-      const auto [it, is_new] = where.try_emplace({run.method, run.calibration_tokens, run.seed}, out.size());
+      const auto [it, is_new] =
+          where.try_emplace({run.method, run.calibration_tokens, run.source, run.seed}, out.size());
       if (is_new || !plan.sharing) {
         it->second = out.size();
         out.emplace_back();

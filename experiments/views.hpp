@@ -42,9 +42,9 @@ struct Views {
 };
 
 /// Tables, and charts and report as files. Nothing is drawn again when the study and its runs did not change
-/// and the files are there, unless `redraw`.
+/// and the files are there, unless `redraw`. `sections` stand first in the report.
 Views make_views(const Study& study, const Store& store, const ViewPaths& paths, const Registries& r,
-                 bool redraw, const std::string& command);
+                 bool redraw, const std::string& command, const std::vector<ReportSection>& sections = {});
 
 /// The text form of a study's tables.
 std::string render_tables(const Views& views, Format format);

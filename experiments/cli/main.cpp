@@ -22,6 +22,7 @@
 #include "experiments/describe.hpp"
 #include "experiments/inspect.hpp"
 #include "experiments/listing.hpp"
+#include "experiments/paper.hpp"
 #include "experiments/plan.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
@@ -164,11 +165,20 @@ struct RunCommand {
   }
 
   int operator()() const {
-    const olab::Format table_format = olab::parse_format(format);
     const olab::Registries r = common->registries();
+    std::string command = "olab run " + this->study;
+    for (const std::string& o : overrides) command += " '" + o + "'";
+    return run_study(r, olab::load_study(this->study, overrides, r), command, {});
+  }
+
+  /// What stands in the report in front of the tables, from the stored runs.
+  using Sections = std::function<std::vector<olab::ReportSection>(const std::vector<olab::RunRecord>&)>;
+
+  int run_study(const olab::Registries& r, olab::Study study, const std::string& command,
+                const Sections& sections) const {
+    const olab::Format table_format = olab::parse_format(format);
     const olab::PlanOptions options = plan_options();
     const olab::ThreadLimit threads(options.threads);
-    olab::Study study = olab::load_study(this->study, overrides, r);
     const fs::path database = common->database_file();
     if (dry_run) {
       std::optional<olab::Store> store;
@@ -198,11 +208,13 @@ struct RunCommand {
       return kInterrupted;
     }
     const olab::ViewPaths paths = olab::view_paths(common->out, database, plan.study.name);
-    std::string command = "olab run " + this->study;
-    for (const std::string& o : overrides) command += " '" + o + "'";
+    std::vector<olab::ReportSection> computed;
+    if (sections)
+      computed = sections(store.runs({.study = plan.study.name, .status = {}, .method = {}, .layer = {}}));
     const olab::Views views =
-        olab::make_views(plan.study, store, paths, r, no_charts ? false : force, command);
-    print(olab::render_tables(views, table_format));
+        olab::make_views(plan.study, store, paths, r, no_charts ? false : force, command, computed);
+    print(computed.empty() ? olab::render_tables(views, table_format)
+                           : olab::render_sections(computed, table_format));
     if (todo > 0)
       note(fmt::format("{} computed, {} stored before, {} failed, in {}", report.computed, report.skipped,
                        report.failed, olab::human_seconds(report.seconds)));
@@ -211,6 +223,62 @@ struct RunCommand {
     note(fmt::format("database: {}\ncharts:   {}\nreport:   {}", paths.database.string(),
                      paths.charts.string(), paths.report.string()));
     return report.failed > 0 ? kSomeFailed : kGood;
+  }
+};
+
+/// Published tables beside measured ones.
+struct ReproduceCommand {
+  RunCommand run;
+  std::vector<std::string> tables;
+  olab::PaperData data;
+  std::string findings;
+  bool list = false;
+  bool stored_only = false;
+
+  int operator()() const {
+    const std::vector<std::string> names = olab::paper_names();
+    if (list) {
+      for (const std::string& name : names) print(fmt::format("{:<18} {}\n", name, olab::paper_title(name)));
+      return kGood;
+    }
+    const olab::Registries r = run.common->registries();
+    std::vector<olab::PaperTable> papers;
+    for (const std::string& name : tables.empty() ? names : tables)
+      papers.push_back(olab::load_paper(name, data, run.overrides, r));
+    int code = kGood;
+    for (const olab::PaperTable& p : papers) {
+      if (!stored_only) code = std::max(code, reproduce(p, r));
+      if (code == kInterrupted) return code;
+    }
+    if (run.dry_run) return code;
+    write_page(papers, r);
+    return code;
+  }
+
+ private:
+  int reproduce(const olab::PaperTable& paper, const olab::Registries& r) const {
+    std::string command = "olab reproduce " + paper.name;
+    if (!data.recording.empty()) command += " --recording '" + data.recording + "'";
+    if (!data.profile.empty()) command += " --profile '" + data.profile + "'";
+    for (const std::string& o : run.overrides) command += " --set '" + o + "'";
+    return run.run_study(r, paper.study, command, [&](const std::vector<olab::RunRecord>& runs) {
+      return olab::paper_sections(paper, runs, r);
+    });
+  }
+
+  void write_page(const std::vector<olab::PaperTable>& papers, const olab::Registries& r) const {
+    const olab::Store store = run.common->existing();
+    std::vector<olab::ReportSection> sections;
+    for (const olab::PaperTable& p : papers) {
+      const auto runs = store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}});
+      for (olab::ReportSection& s : olab::paper_sections(p, runs, r)) sections.push_back(std::move(s));
+    }
+    if (stored_only) print(olab::render_sections(sections, olab::parse_format(run.format)));
+    const fs::path file = findings.empty() ? fs::path(run.common->out) / "reproduce.md" : fs::path(findings);
+    olab::write_page(file, "Published tables, and what is measured here",
+                     "Written by `olab reproduce`: every number and verdict is computed from stored runs.",
+                     sections);
+    note(fmt::format("page:     {}", file.string()));
   }
 };
 
@@ -243,6 +311,31 @@ int main_checked(int argc, char** argv) {
       ->capture_default_str();
   add_store_options(*run_app, common);
   run_app->callback([&] { action = [&] { return run(); }; });
+
+  ReproduceCommand reproduce{
+      .run = {.common = &common, .study = {}, .overrides = {}, .shard = {}, .memory = {}},
+      .tables = {},
+      .data = {},
+      .findings = {}};
+  CLI::App* reproduce_app = app.add_subcommand(
+      "reproduce", "run the tables of the papers and hold what is published against what is measured");
+  reproduce_app->add_option("tables", reproduce.tables, "names (--list) or files; none: all");
+  reproduce_app->add_flag("--list", reproduce.list, "only say which tables there are");
+  auto* real = reproduce_app->add_option("--recording", reproduce.data.recording,
+                                         "a recording of your own instead of generated data");
+  reproduce_app->add_option("--profile", reproduce.data.profile, "another profile instead")->excludes(real);
+  reproduce_app->add_option("--set", reproduce.run.overrides, "override of the study, as for olab run")
+      ->allow_extra_args(false);
+  reproduce_app->add_flag("--stored", reproduce.stored_only, "compute nothing: the page from what is stored");
+  reproduce_app->add_option("--page", reproduce.findings, "where the page goes (default: OUT/reproduce.md)");
+  reproduce_app->add_flag("--dry-run", reproduce.run.dry_run, "print the plans and stop");
+  reproduce_app->add_flag("--force", reproduce.run.force, "compute stored runs again");
+  reproduce_app->add_flag("--quiet", reproduce.run.quiet, "no progress");
+  reproduce_app->add_option("-j,--jobs", reproduce.run.jobs, "threads (default: all)")
+      ->check(CLI::Range(1, 1024));
+  reproduce_app->add_option("--format", reproduce.run.format, "text or md")->capture_default_str();
+  add_store_options(*reproduce_app, common);
+  reproduce_app->callback([&] { action = [&] { return reproduce(); }; });
 
   struct {
     std::string kind, name, format = "text", study, status, method, layer;
