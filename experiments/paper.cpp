@@ -289,7 +289,8 @@ Grid side_by_side(const PaperTable& table, const PaperMeasure& measure, std::spa
 }
 
 void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span<const RunRecord> runs,
-                 const Registries& r, ReportSection& out) {
+                 const Registries& r, PaperPage& page) {
+  ReportSection& out = page.section;
   std::vector<std::vector<RunRecord>> row_runs;
   for (const PublishedRow& row : table.rows)
     row_runs.push_back(runs_of(runs_for(measure, row), table.match, runs));
@@ -313,6 +314,9 @@ void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span
     verdicts.rows.push_back({column, std::to_string(v.rows),
                              std::isnan(v.tau) ? "–" : fmt::format("{:.2f}", v.tau), show_p(v.p),
                              fmt::format("{} of {}", v.told, v.pairs), std::to_string(v.agreeing), v.text});
+    page.findings.push_back(
+        {fmt::format("{}: order of {}", column, measure.value),
+         v.told == 0 ? v.text : fmt::format("{} ({} of {} pairs)", v.text, v.agreeing, v.told)});
     if (!v.reversed.empty())
       out.paragraphs.push_back(fmt::format("{}, {}: in print {}; here the other way round.", column,
                                            measure.value, fmt::join(v.reversed, ", ")));
@@ -356,24 +360,33 @@ Difference difference(const std::map<std::string, double>& a, const std::map<std
   return out;
 }
 
-std::string answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
-                        bool higher) {
+/// A long and a short answer.
+struct Answer {
+  std::string text;
+  std::string brief;
+};
+
+Answer answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
+                   bool higher) {
   const auto a = runs_of(q.a, field, runs);
   const auto b = runs_of(q.b, field, runs);
   const Difference d = difference(by_layer(a, q.value), by_layer(b, q.value));
   const std::string who = fmt::format("{} against {}", runs_text(q.b), runs_text(q.a));
-  if (d.layers == 0) return fmt::format("{}: no layer holds both, so nothing can be said.", who);
+  if (d.layers == 0) return {fmt::format("{}: no layer holds both, so nothing can be said.", who), "–"};
   const std::string numbers =
       fmt::format("{} is {:.3f} of it{}, Wilcoxon {} over {} layers, {} seeds", q.value, d.ratio,
                   std::isnan(d.low) ? "" : fmt::format(" [{:.3f}, {:.3f}]", d.low, d.high), say_p(d.p),
                   d.layers, count_seeds(b));
-  if (d.p > kLevel) return fmt::format("No difference can be told: {}: {}.", who, numbers);
+  if (!(d.p <= kLevel))
+    return {fmt::format("No difference can be told: {}: {}.", who, numbers),
+            fmt::format("not told: {:.3f}", d.ratio)};
   const bool better = higher ? d.ratio > 1 : d.ratio < 1;
-  return fmt::format("{}: {}: {}.", better ? "Yes" : "No, it is worse", who, numbers);
+  return {fmt::format("{}: {}: {}.", better ? "Yes" : "No, it is worse", who, numbers),
+          fmt::format("{}: {:.3f}", better ? "yes" : "no, worse", d.ratio)};
 }
 
-std::string answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
-                            bool higher) {
+Answer answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
+                       bool higher) {
   std::vector<std::map<std::string, double>> units;
   for (const std::string& label : q.sequence)
     units.push_back(by_layer(runs_of({{"*", label}}, field, runs), q.value));
@@ -384,7 +397,7 @@ std::string answer_sequence(const PaperQuestion& q, std::span<const RunRecord> r
         (higher ? mean_of(units[i]) > mean_of(units[best]) : mean_of(units[i]) < mean_of(units[best])))
       best = i;
   }
-  if (best == q.sequence.size()) return "No finished run answers this.";
+  if (best == q.sequence.size()) return {"No finished run answers this.", "–"};
   std::vector<std::size_t> others;
   std::vector<double> p;
   std::vector<Difference> differences;
@@ -404,7 +417,14 @@ std::string answer_sequence(const PaperQuestion& q, std::span<const RunRecord> r
   std::string out = fmt::format("The best mean of {} has {}.", q.value, q.sequence[best]);
   if (!worse.empty()) out += fmt::format(" Different from it: {}.", fmt::join(worse, ", "));
   if (!same.empty()) out += fmt::format(" Not told apart from it: {}.", fmt::join(same, ", "));
-  return out + " (Wilcoxon over layers, Holm's correction.)";
+  std::string first = q.sequence[best];  // the first that is as good
+  for (std::size_t k = 0; k < others.size(); ++k)
+    if (others[k] < best && p[k] > kLevel) {
+      first = q.sequence[others[k]];
+      break;
+    }
+  return {out + " (Wilcoxon over layers, Holm's correction.)",
+          fmt::format("best {}; as good from {} on", q.sequence[best], first)};
 }
 
 /// Within each layer the runs are ranked by both values; the mean of Spearman's rho over layers.
@@ -430,7 +450,7 @@ double prediction(const std::vector<RunRecord>& runs, const std::string& from, c
   return count == 0 ? kNothing : sum / static_cast<double>(count);
 }
 
-std::string answer_prediction(const PaperQuestion& q, std::span<const RunRecord> runs, ReportSection& out) {
+Answer answer_prediction(const PaperQuestion& q, std::span<const RunRecord> runs, ReportSection& out) {
   std::vector<RunRecord> finished;
   std::ranges::copy_if(runs, std::back_inserter(finished),
                        [](const RunRecord& r) { return r.status == "finished"; });
@@ -460,8 +480,8 @@ std::string answer_prediction(const PaperQuestion& q, std::span<const RunRecord>
     grid.rows.push_back(std::move(cells));
   }
   out.grids.push_back(std::move(grid));
-  return best.empty() ? "No finished run answers this."
-                      : fmt::format("Best of those asked, over all layers: {}.", best);
+  if (best.empty()) return {"No finished run answers this.", "–"};
+  return {fmt::format("Best of those asked, over all layers: {}.", best), best};
 }
 
 }  // namespace
@@ -603,33 +623,74 @@ OrderVerdict judge_order(std::span<const OrderRow> rows, double noise, bool publ
   return out;
 }
 
-std::vector<ReportSection> paper_sections(const PaperTable& table, std::span<const RunRecord> runs,
-                                          const Registries& r) {
-  ReportSection out;
+PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, const Registries& r) {
+  PaperPage page;
+  page.table = table.name;
+  ReportSection& out = page.section;
   out.title = table.title;
   if (!table.source.empty()) out.paragraphs.push_back("Source: " + table.source);
   std::set<std::string> recordings;
   std::set<std::string> layers;
   for (const RunRecord& run : runs) {
-    recordings.insert(run.recording);
+    const std::filesystem::path path(run.recording);
+    recordings.insert((path.has_filename() ? path : path.parent_path()).filename().string());
     layers.insert(run.recording + "\n" + run.layer);
   }
-  out.paragraphs.push_back(fmt::format(
-      "Measured on {}: {} layers, {} seeds.{}", fmt::join(recordings, ", "), layers.size(), count_seeds(runs),
-      table.rows.empty()
-          ? ""
-          : " The error of a layer is a proxy for perplexity, not perplexity: it tells how far "
-            "one layer's output moves, and nothing of how errors add up over layers."));
+  page.data = fmt::format("{}", fmt::join(recordings, ", "));
+  out.paragraphs.push_back(
+      fmt::format("Measured on {}: {} layers, {} seeds.{}", page.data, layers.size(), count_seeds(runs),
+                  table.rows.empty()
+                      ? ""
+                      : " The error of a layer is a proxy for perplexity, not perplexity: it tells how far "
+                        "one layer's output moves, and nothing of how errors add up over layers."));
   for (const std::string& text : table.notes) out.paragraphs.push_back(text);
-  for (const PaperMeasure& measure : table.measures) add_measure(table, measure, runs, r, out);
+  for (const PaperMeasure& measure : table.measures) add_measure(table, measure, runs, r, page);
   for (const PaperQuestion& q : table.questions) {
     const bool higher = value_facts(q.value, r).better == "higher";
-    const std::string answer = !q.predict.empty()    ? answer_prediction(q, runs, out)
-                               : !q.sequence.empty() ? answer_sequence(q, runs, table.match, higher)
-                                                     : answer_pair(q, runs, table.match, higher);
-    out.paragraphs.push_back(q.ask + " " + answer);
+    const Answer answer = !q.predict.empty()    ? answer_prediction(q, runs, out)
+                          : !q.sequence.empty() ? answer_sequence(q, runs, table.match, higher)
+                                                : answer_pair(q, runs, table.match, higher);
+    out.paragraphs.push_back(q.ask + " " + answer.text);
+    page.findings.push_back({q.ask, answer.brief});
   }
-  return {std::move(out)};
+  return page;
+}
+
+ReportSection summary_of(const std::vector<PaperPage>& pages) {
+  ReportSection out;
+  out.title = "At a glance";
+  out.paragraphs.emplace_back(
+      "A question is answered by the geometric mean, over layers, of the error of what it asks about "
+      "relative to "
+      "what that is compared with: 'yes' and 'no' where a Wilcoxon test over layers tells them apart at 5 %, "
+      "'not "
+      "told' where it does not. An order agrees where all pairs of rows that are told apart both in print "
+      "and here "
+      "stand in the same order.");
+  std::vector<std::string> data;
+  std::vector<std::pair<std::string, std::string>> rows;  // table, about
+  std::map<std::pair<std::string, std::string>, std::map<std::string, std::string>> cells;
+  for (const PaperPage& page : pages) {
+    if (std::ranges::find(data, page.data) == data.end()) data.push_back(page.data);
+    for (const Finding& f : page.findings) {
+      const std::pair<std::string, std::string> row(page.table, f.about);
+      if (!cells.contains(row)) rows.push_back(row);
+      cells[row][page.data] = f.text;
+    }
+  }
+  Grid grid;
+  grid.header = {"table", "finding"};
+  grid.header.insert(grid.header.end(), data.begin(), data.end());
+  for (const auto& row : rows) {
+    std::vector<GridCell> line{row.first, row.second};
+    for (const std::string& name : data) {
+      const auto it = cells.at(row).find(name);
+      line.emplace_back(it == cells.at(row).end() ? "–" : it->second);
+    }
+    grid.rows.push_back(std::move(line));
+  }
+  out.grids.push_back(std::move(grid));
+  return out;
 }
 
 void write_page(const std::filesystem::path& file, const std::string& title, const std::string& lead,

@@ -125,9 +125,23 @@ struct OrderRow {
 OrderVerdict judge_order(std::span<const OrderRow> rows, double noise, bool published_higher_is_better,
                          bool measured_higher_is_better);
 
-/// The computed page of a table over its stored runs: published and measured numbers, verdicts, answers.
-std::vector<ReportSection> paper_sections(const PaperTable& table, std::span<const RunRecord> runs,
-                                          const Registries& r);
+/// One verdict or answer in few words: "disagrees", "better: 0.976".
+struct Finding {
+  std::string about;  ///< the question, or the published column
+  std::string text;
+};
+
+/// What is computed of a table from its stored runs: published and measured numbers, verdicts, answers.
+struct PaperPage {
+  std::string table;  ///< name
+  std::string data;   ///< what the runs were measured on; a recording by the name of its folder
+  ReportSection section;
+  std::vector<Finding> findings;
+};
+PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, const Registries& r);
+
+/// All findings of several pages, a row each, a column for each kind of data.
+ReportSection summary_of(const std::vector<PaperPage>& pages);
 
 /// Writes sections as a Markdown page, whole or not at all. Error where it cannot be written.
 void write_page(const std::filesystem::path& file, const std::string& title, const std::string& lead,

@@ -230,8 +230,9 @@ struct RunCommand {
 struct ReproduceCommand {
   RunCommand run;
   std::vector<std::string> tables;
-  olab::PaperData data;
-  std::string findings;
+  std::vector<std::string> recordings;
+  std::vector<std::string> profiles;
+  std::string page;
   bool list = false;
   bool stored_only = false;
 
@@ -242,42 +243,49 @@ struct ReproduceCommand {
       return kGood;
     }
     const olab::Registries r = run.common->registries();
+    std::vector<olab::PaperData> data;
+    for (const std::string& name : patterns(profiles)) data.push_back({.recording = {}, .profile = name});
+    for (const std::string& path : patterns(recordings)) data.push_back({.recording = path, .profile = {}});
+    if (data.empty()) data.emplace_back();
+    // All are read before the first is run: a typo in the last must not show after an hour.
     std::vector<olab::PaperTable> papers;
     for (const std::string& name : tables.empty() ? names : tables)
-      papers.push_back(olab::load_paper(name, data, run.overrides, r));
+      for (const olab::PaperData& d : data) papers.push_back(olab::load_paper(name, d, run.overrides, r));
     int code = kGood;
     for (const olab::PaperTable& p : papers) {
       if (!stored_only) code = std::max(code, reproduce(p, r));
       if (code == kInterrupted) return code;
     }
-    if (run.dry_run) return code;
-    write_page(papers, r);
+    if (!run.dry_run) write(papers, r);
     return code;
   }
 
  private:
   int reproduce(const olab::PaperTable& paper, const olab::Registries& r) const {
     std::string command = "olab reproduce " + paper.name;
-    if (!data.recording.empty()) command += " --recording '" + data.recording + "'";
-    if (!data.profile.empty()) command += " --profile '" + data.profile + "'";
+    const olab::StudyData& d = paper.study.data;
+    if (!recordings.empty() && !d.recording.empty()) command += " --recording '" + d.recording + "'";
+    if (!profiles.empty() && !d.profile.empty()) command += " --profile '" + d.profile + "'";
     for (const std::string& o : run.overrides) command += " --set '" + o + "'";
     return run.run_study(r, paper.study, command, [&](const std::vector<olab::RunRecord>& runs) {
-      return olab::paper_sections(paper, runs, r);
+      return std::vector<olab::ReportSection>{olab::paper_page(paper, runs, r).section};
     });
   }
 
-  void write_page(const std::vector<olab::PaperTable>& papers, const olab::Registries& r) const {
+  void write(const std::vector<olab::PaperTable>& papers, const olab::Registries& r) const {
     const olab::Store store = run.common->existing();
-    std::vector<olab::ReportSection> sections;
-    for (const olab::PaperTable& p : papers) {
-      const auto runs = store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}});
-      for (olab::ReportSection& s : olab::paper_sections(p, runs, r)) sections.push_back(std::move(s));
-    }
+    std::vector<olab::PaperPage> pages;
+    for (const olab::PaperTable& p : papers)
+      pages.push_back(olab::paper_page(
+          p, store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}}), r));
+    std::vector<olab::ReportSection> sections{olab::summary_of(pages)};
+    for (olab::PaperPage& p : pages) sections.push_back(std::move(p.section));
     if (stored_only) print(olab::render_sections(sections, olab::parse_format(run.format)));
-    const fs::path file = findings.empty() ? fs::path(run.common->out) / "reproduce.md" : fs::path(findings);
-    olab::write_page(file, "Published tables, and what is measured here",
-                     "Written by `olab reproduce`: every number and verdict is computed from stored runs.",
-                     sections);
+    const fs::path file = page.empty() ? fs::path(run.common->out) / "reproduce.md" : fs::path(page);
+    olab::write_page(
+        file, "Published tables, and what is measured here",
+        "Written by `olab reproduce`: every number, verdict and answer is computed from stored runs.",
+        sections);
     note(fmt::format("page:     {}", file.string()));
   }
 };
@@ -315,19 +323,23 @@ int main_checked(int argc, char** argv) {
   ReproduceCommand reproduce{
       .run = {.common = &common, .study = {}, .overrides = {}, .shard = {}, .memory = {}},
       .tables = {},
-      .data = {},
-      .findings = {}};
+      .recordings = {},
+      .profiles = {},
+      .page = {}};
   CLI::App* reproduce_app = app.add_subcommand(
       "reproduce", "run the tables of the papers and hold what is published against what is measured");
   reproduce_app->add_option("tables", reproduce.tables, "names (--list) or files; none: all");
   reproduce_app->add_flag("--list", reproduce.list, "only say which tables there are");
-  auto* real = reproduce_app->add_option("--recording", reproduce.data.recording,
-                                         "a recording of your own instead of generated data");
-  reproduce_app->add_option("--profile", reproduce.data.profile, "another profile instead")->excludes(real);
+  reproduce_app
+      ->add_option("--recording", reproduce.recordings,
+                   "recordings of your own instead of generated data (repeatable)")
+      ->allow_extra_args(false);
+  reproduce_app->add_option("--profile", reproduce.profiles, "other profiles instead (repeatable)")
+      ->allow_extra_args(false);
   reproduce_app->add_option("--set", reproduce.run.overrides, "override of the study, as for olab run")
       ->allow_extra_args(false);
   reproduce_app->add_flag("--stored", reproduce.stored_only, "compute nothing: the page from what is stored");
-  reproduce_app->add_option("--page", reproduce.findings, "where the page goes (default: OUT/reproduce.md)");
+  reproduce_app->add_option("--page", reproduce.page, "where the page goes (default: OUT/reproduce.md)");
   reproduce_app->add_flag("--dry-run", reproduce.run.dry_run, "print the plans and stop");
   reproduce_app->add_flag("--force", reproduce.run.force, "compute stored runs again");
   reproduce_app->add_flag("--quiet", reproduce.run.quiet, "no progress");

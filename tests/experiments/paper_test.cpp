@@ -144,9 +144,8 @@ TEST(Paper, ThePageIsComputedFromTheRuns) {
   options.progress = false;
   ASSERT_EQ(execute(make_plan(table.study, all(), &store, {}), all(), store, options).failed, 0U);
   const auto runs = store.runs({.study = "paper-toy", .status = {}, .method = {}, .layer = {}});
-  const auto sections = paper_sections(table, runs, all());
-  ASSERT_EQ(sections.size(), 1U);
-  const std::string page = render_sections(sections, Format::markdown);
+  const PaperPage computed = paper_page(table, runs, all());
+  const std::string page = render_sections({computed.section}, Format::markdown);
   EXPECT_TRUE(contains(page, "## A toy table")) << page;
   EXPECT_TRUE(contains(page, "14 layers, 2 seeds")) << page;
   EXPECT_TRUE(contains(page, "is a proxy for perplexity")) << page;
@@ -154,7 +153,7 @@ TEST(Paper, ThePageIsComputedFromTheRuns) {
   EXPECT_TRUE(contains(page, "Is rotating better? Yes: ")) << page;
   EXPECT_TRUE(contains(page, "Best of those asked, over all layers: transformed.kurtosis")) << page;
   // The mixed row: down_proj as without rotation, the others as with it.
-  const Grid& grid = sections.front().grids.front();
+  const Grid& grid = computed.section.grids.front();
   ASSERT_EQ(grid.rows.size(), 3U);
   const auto column = [&](const std::string& name) {
     return static_cast<std::size_t>(std::ranges::find(grid.header, name) - grid.header.begin());
@@ -166,7 +165,20 @@ TEST(Paper, ThePageIsComputedFromTheRuns) {
   // Other published numbers, another verdict.
   PaperTable turned = table;
   std::swap(turned.rows[0].values, turned.rows[1].values);
-  EXPECT_TRUE(contains(render_sections(paper_sections(turned, runs, all()), Format::markdown), "disagrees"));
+  const PaperPage other = paper_page(turned, runs, all());
+  EXPECT_TRUE(contains(render_sections({other.section}, Format::markdown), "disagrees"));
+  ASSERT_EQ(other.findings.size(), 3U);
+  EXPECT_EQ(other.findings[0].about, "ppl: order of output.nmse");
+  EXPECT_EQ(other.findings[0].text, "disagrees (0 of 1 pairs)");
+  EXPECT_TRUE(contains(other.findings[1].text, "yes: 0."));
+  PaperPage elsewhere = other;
+  elsewhere.data = "another model";
+  const ReportSection glance = summary_of({computed, elsewhere});
+  EXPECT_EQ(glance.grids.front().header,
+            (std::vector<std::string>{"table", "finding", "profile llama2-7b", "another model"}));
+  ASSERT_EQ(glance.grids.front().rows.size(), 3U);
+  EXPECT_EQ(glance.grids.front().rows[0][2].text, "agrees in order (1 of 1 pairs)");
+  EXPECT_EQ(glance.grids.front().rows[0][3].text, "disagrees (0 of 1 pairs)");
 }
 
 TEST(Paper, DataFromElsewhereMakesAStudyOfItsOwn) {
