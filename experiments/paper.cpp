@@ -265,15 +265,14 @@ Grid side_by_side(const PaperTable& table, const PaperMeasure& measure, std::spa
   const std::vector<std::string> kinds = kinds_of(runs);
   Grid grid;
   grid.title = fmt::format("Published, and {} measured here", measure.value);
-  grid.header = {"variant"};
+  grid.header = {"variant", "all layers"};
   grid.numeric = {false};
   for (const std::string& column : measure.against) grid.header.push_back(column + " (published)");
   if (kinds.size() > 1) grid.header.insert(grid.header.end(), kinds.begin(), kinds.end());
-  grid.header.emplace_back("all layers");
   grid.numeric.resize(grid.header.size(), true);
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     const PublishedRow& row = table.rows[i];
-    std::vector<GridCell> cells{row.name};
+    std::vector<GridCell> cells{row.name, show_cell(row_runs[i], measure.value)};
     for (const std::string& column : measure.against) {
       const auto at =
           static_cast<std::size_t>(std::ranges::find(table.columns, column) - table.columns.begin());
@@ -282,7 +281,6 @@ Grid side_by_side(const PaperTable& table, const PaperMeasure& measure, std::spa
     if (kinds.size() > 1)
       for (const std::string& kind : kinds)
         cells.emplace_back(show_cell(of_kind(row_runs[i], kind), measure.value));
-    cells.emplace_back(show_cell(row_runs[i], measure.value));
     grid.rows.push_back(std::move(cells));
   }
   return grid;
