@@ -102,11 +102,11 @@ bool is_timing(const std::string& value, const Registries& r) {
 
 ValueFacts value_facts(const std::string& value, const Registries& r) {
   for (const BuiltinValue& v : builtin_values())
-    if (value == v.name) return {v.better, v.definition};
+    if (value == v.name) return {v.better, v.definition, v.unit};
   const Info* const metric = metric_of(value, r);
   if (metric == nullptr) return {};
   const std::string better = metric->note("better");
-  return {better.empty() ? "none" : better, metric->note("definition")};
+  return {better.empty() ? "none" : better, metric->note("definition"), metric->note("unit")};
 }
 
 Table study_table(const std::vector<RunRecord>& runs, TableSpec spec,

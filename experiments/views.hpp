@@ -13,10 +13,11 @@ namespace olab {
 /// Whether a stored value is a time: another run of the same gives another number.
 bool is_timing(const std::string& value, const Registries& r);
 
-/// lower | higher | none, and the formula, for a stored value ("output.nmse").
+/// lower | higher | none, the formula and the unit, for a stored value ("output.nmse").
 struct ValueFacts {
   std::string better = "none";
   std::string definition;
+  std::string unit;
 };
 ValueFacts value_facts(const std::string& value, const Registries& r);
 

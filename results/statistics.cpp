@@ -300,10 +300,7 @@ RankCorrelation kendall_tau_b(std::span<const double> x, std::span<const double>
   const auto n = static_cast<double>(out.n);
   const std::int64_t score = kendall_score(rx, ry);
   const double twice = n * (n - 1);
-  // One root of each factor: the root of a perfect order's product is a whole number only so.
-  out.coefficient =
-      std::clamp(2 * static_cast<double>(score) / (std::sqrt(twice - tx.pairs) * std::sqrt(twice - ty.pairs)),
-                 -1.0, 1.0);
+  out.coefficient = 2 * static_cast<double>(score) / std::sqrt((twice - tx.pairs) * (twice - ty.pairs));
   const bool ties = tx.pairs > 0 || ty.pairs > 0;
   if (!ties && out.n <= kExactOrders) {
     const std::size_t pairs = out.n * (out.n - 1) / 2;
@@ -328,10 +325,10 @@ RankCorrelation spearman_rho(std::span<const double> x, std::span<const double> 
   const std::vector<std::int64_t> rx = doubled_midranks(x);
   const std::vector<std::int64_t> ry = doubled_midranks(y);
   const auto spread = [](std::span<const std::int64_t> r) {
-    return std::sqrt(static_cast<double>(rank_covariance(r, r)));
+    return static_cast<double>(rank_covariance(r, r));
   };
-  out.coefficient =
-      std::clamp(static_cast<double>(rank_covariance(rx, ry)) / (spread(rx) * spread(ry)), -1.0, 1.0);
+  out.coefficient = static_cast<double>(rank_covariance(rx, ry)) / std::sqrt(spread(rx) * spread(ry));
+  out.coefficient = std::clamp(out.coefficient, -1.0, 1.0);  // against the rounding of the root
   if (out.n <= kAllOrders) {
     out.p =
         share_of_orders(ry, [&](std::span<const std::int64_t> order) { return rank_covariance(rx, order); });

@@ -18,6 +18,7 @@
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
 #include "experiments/builtins.hpp"
+#include "experiments/compare.hpp"
 #include "experiments/cost.hpp"
 #include "experiments/describe.hpp"
 #include "experiments/inspect.hpp"
@@ -102,14 +103,8 @@ std::vector<std::string> patterns(const std::vector<std::string>& given) {
 
 /// The study as it was stored last, for views without the study file.
 olab::Study stored_study(const olab::Store& store, const std::string& name, const olab::Registries& r) {
-  std::vector<std::string> names;
-  for (const olab::StudyRecord& s : store.studies()) {
-    // A study file may be named instead of the study.
-    if (s.name == name || fs::path(name).stem() == s.name) return olab::parse_study(s.text, s.name, {}, r);
-    names.push_back(s.name);
-  }
-  throw Error(
-      fmt::format("{}: no study called '{}'{}", store.file().string(), name, olab::suggestion(name, names)));
+  const olab::StudyRecord stored = olab::find_stored_study(store, name);
+  return olab::parse_study(stored.text, stored.name, {}, r);
 }
 
 struct RunCommand {
@@ -410,18 +405,53 @@ int main_checked(int argc, char** argv) {
   });
 
   struct {
-    std::string a, b, format = "text";
+    std::vector<std::string> names;
+    std::string format = "text", over = "layers";
+    olab::CompareOptions methods;
   } compare;
-  CLI::App* compare_app = app.add_subcommand("compare", "two stored runs side by side");
-  compare_app->add_option("a", compare.a, "id or key")->required();
-  compare_app->add_option("b", compare.b, "id or key")->required();
+  CLI::App* compare_app = app.add_subcommand(
+      "compare", "whether two methods of a stored study differ, with tests; or two stored runs side by side");
+  compare_app
+      ->add_option("names", compare.names, "two methods (labels, or specifications), or two runs (ids, keys)")
+      ->expected(0, 2);
+  CLI::Option* compare_study =
+      compare_app->add_option("--study", compare.methods.study,
+                              "name of a stored study (default: the newest that holds both methods)");
+  CLI::Option* compare_value =
+      compare_app->add_option("--value", compare.methods.value, "the stored value to compare methods by")
+          ->capture_default_str();
+  CLI::Option* compare_over =
+      compare_app
+          ->add_option("--over", compare.over,
+                       "what counts as an observation: layers (each with the mean over its seeds), or seeds")
+          ->check(CLI::IsMember({"layers", "seeds"}))
+          ->capture_default_str();
+  compare_app->add_flag("--all", compare.methods.all,
+                        "every pair of methods of the study, p corrected by Holm");
   compare_app->add_option("--format", compare.format, "text, csv, json, md, latex")->capture_default_str();
   add_store_options(*compare_app, common);
   compare_app->callback([&] {
     action = [&] {
       const olab::Format format = olab::parse_format(compare.format);
+      if (compare.names.size() != (compare.methods.all ? 0 : 2))
+        throw Error(compare.methods.all ? "compare: --all compares every pair of methods and takes no names"
+                                        : "compare: give two methods or two runs, or --all");
+      const bool for_methods =
+          compare.methods.all || compare_study->count() + compare_value->count() + compare_over->count() > 0;
+      const bool runs = std::ranges::all_of(compare.names, [](const std::string& name) {
+        return !name.empty() && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+      });
       const olab::Store store = common.existing();
-      print(olab::compare_runs(store.run(compare.a), store.run(compare.b), format));
+      if (runs && !for_methods) {
+        print(olab::compare_runs(store.run(compare.names[0]), store.run(compare.names[1]), format));
+        return kGood;
+      }
+      if (!compare.names.empty()) {
+        compare.methods.a = compare.names[0];
+        compare.methods.b = compare.names[1];
+      }
+      if (compare.over == "seeds") compare.methods.over = olab::Observations::seeds;
+      print(olab::compare_methods(store, compare.methods, common.registries(), format));
       return kGood;
     };
   });
