@@ -196,8 +196,8 @@ struct InputWork::State {
   std::vector<Side> sides;
   std::mutex mutex;  ///< guards the originals and `steps`
   std::map<Index, Measured> originals;
-  /// Steps that several methods have in common, by calibration tokens and seed.
-  std::map<std::pair<Index, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
+  /// Steps that several methods have in common, by calibration tokens, their source and seed.
+  std::map<std::tuple<Index, std::size_t, std::uint64_t>, std::unique_ptr<SharedSteps>> steps;
 
   const PlannedLayer& front() const { return plan.layers[input.first]; }
   bool has_weights() const { return w.rows() > 0; }
@@ -274,7 +274,7 @@ struct InputWork::State {
   SharedSteps* shared_steps(const PlannedRun& run) {
     if (!plan.sharing) return nullptr;
     const std::lock_guard lock(mutex);
-    auto& slot = steps[{run.calibration_tokens, run.seed}];
+    auto& slot = steps[{run.calibration_tokens, run.source, run.seed}];
     if (!slot) slot = std::make_unique<SharedSteps>();
     return slot.get();
   }
@@ -285,19 +285,29 @@ struct InputWork::State {
     return method;
   }
 
-  Chain calibrate(const PlannedRun& run, const Method& method) {
+  /// `seconds`: of the calibration itself, without the loading of other tokens.
+  Chain calibrate(const PlannedRun& run, const Method& method, double& seconds) {
     // Seed and data make the stream, not the parameters: ablations then compare the same draws.
     const RandomStream random(hash64(front().stream_hash(), run.seed));
-    return method.calibrate(
-        {x.topRows(run.calibration_tokens), w.view(), random, registries, stop, nullptr, shared_steps(run)});
+    const CalibrationSource& source = plan.sources[run.source];
+    Matrix other;
+    if (!source.is_own()) {
+      const Timer timer(shares.load);
+      other = calibration_tokens(source, front().info.name, x.topRows(run.calibration_tokens),
+                                 random.fork("calibration tokens"));
+    }
+    Timer calibrating(shares.calibrate);
+    const ConstMatrixRef tokens =
+        source.is_own() ? ConstMatrixRef(x.topRows(run.calibration_tokens)) : ConstMatrixRef(other);
+    Chain chain = method.calibrate({tokens, w.view(), random, registries, stop, nullptr, shared_steps(run)});
+    seconds = calibrating.seconds();
+    return chain;
   }
 
   void prepare(const PlannedRun& run, Shared& g) {
     const std::unique_ptr<Method> method = method_of(run);
     g.block_size = method->block_size(x.cols());
-    Timer calibrating(shares.calibrate);
-    g.chain = calibrate(run, *method);
-    g.calibrate_seconds = calibrating.seconds();
+    g.chain = calibrate(run, *method, g.calibrate_seconds);
     Timer transforming(shares.transform);
     g.x = large_matrix(front().evaluation_tokens, x.cols());
     copy_rows(evaluation(), g.x);
@@ -535,7 +545,8 @@ void InputWork::run(const RunGroup& group, const Done& done) {
 }
 
 Chain InputWork::calibrate(const PlannedRun& run) {
-  return state_->calibrate(run, *state_->method_of(run));
+  double seconds = 0;
+  return state_->calibrate(run, *state_->method_of(run), seconds);
 }
 
 double InputWork::equivalence_error(std::size_t layer, const Chain& transform) const {
@@ -550,12 +561,13 @@ const PlannedInput& input_of(const Plan& plan, std::size_t layer) {
 }
 
 std::vector<RunGroup> make_groups(const Plan& plan, const PlannedInput& input) {
-  std::map<std::tuple<std::size_t, Index, std::uint64_t>, std::size_t> where;
+  std::map<std::tuple<std::size_t, Index, std::size_t, std::uint64_t>, std::size_t> where;
   std::vector<RunGroup> out;
   for (std::size_t i = 0; i < input.count; ++i) {
     for (const PlannedRun& run : plan.layers[input.first + i].runs) {
       if (run.stored) continue;
-      const auto [it, is_new] = where.try_emplace({run.method, run.calibration_tokens, run.seed}, out.size());
+      const auto [it, is_new] =
+          where.try_emplace({run.method, run.calibration_tokens, run.source, run.seed}, out.size());
       if (is_new || !plan.sharing) {
         it->second = out.size();
         out.emplace_back();

@@ -224,7 +224,7 @@ void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOpt
     plan.peak_bytes = std::max(plan.peak_bytes, set.fixed + plan.jobs * set.each);
   }
   for (const PlannedLayer& layer : plan.layers) {
-    std::set<std::tuple<std::size_t, std::uint64_t, Index>> calibrated;
+    std::set<std::tuple<std::size_t, std::uint64_t, Index, std::size_t>> calibrated;
     for (const PlannedRun& run : layer.runs) {
       if (run.stored) continue;
       const ResolvedSpec& m = plan.methods[run.method];
@@ -237,7 +237,7 @@ void estimate(Plan& plan, const Registries& r, const Store* store, const PlanOpt
       }
       plan.seconds_from_store = false;
       double work = run_work(layer, plan.metrics.size());
-      if (calibrated.emplace(run.method, run.seed, run.calibration_tokens).second)
+      if (calibrated.emplace(run.method, run.seed, run.calibration_tokens, run.source).second)
         work +=
             r.methods.make(m.spec, r)->calibration_work(run.calibration_tokens, layer.info.in_features, r);
       plan.seconds += work / rate;
@@ -286,12 +286,12 @@ std::string describe_sharing(const Plan& plan) {
   std::size_t inputs = 0;
   std::size_t layers_of_inputs = 0;
   for (const PlannedInput& input : plan.inputs) {
-    std::set<std::tuple<std::size_t, std::uint64_t, Index>> seen;
+    std::set<std::tuple<std::size_t, std::uint64_t, Index, std::size_t>> seen;
     for (std::size_t i = input.first; i < input.first + input.count; ++i) {
       for (const PlannedRun& run : plan.layers[i].runs) {
         if (run.stored) continue;
         ++todo;
-        seen.emplace(run.method, run.seed, run.calibration_tokens);
+        seen.emplace(run.method, run.seed, run.calibration_tokens, run.source);
       }
     }
     calibrations += seen.size();
@@ -354,12 +354,22 @@ std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRu
   h.add(plan.methods[run.method].canonical).add(plan.activations[run.activation].canonical);
   h.add(plan.weights[run.weight].canonical).add(run.seed);
   if (!layer.shared_hash.empty()) h.add("shared input").add(layer.shared_hash);
+  const CalibrationSource& source = plan.sources[run.source];
+  if (source.recording) {
+    const std::size_t other =
+        calibration_layer(source, layer.info.name, layer.info.in_features, run.calibration_tokens);
+    h.add("calibrated on recording").add(source.recording->input_hash(other));
+  } else if (!source.is_own()) {
+    h.add("calibrated on").add(source.text);
+  }
   return h.hex();
 }
 
 Plan make_plan(Study study, const Registries& r, const Store* store, const PlanOptions& options) {
   Plan plan;
   plan.recording = open_data(study, r, plan.recording_text);
+  for (const std::string& text : study.data.calibrate_on) plan.sources.push_back(open_calibration(text, r));
+  if (plan.sources.empty()) plan.sources.emplace_back();
   for (const StudyMethod& m : study.methods) plan.methods.push_back(resolve(r.methods, m.spec, r, m.label));
   for (const Spec& s : study.activations) plan.activations.push_back(resolve(r.quantizers, s, r, ""));
   for (const Spec& s : study.weights) plan.weights.push_back(resolve(r.quantizers, s, r, ""));
@@ -403,22 +413,22 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
     std::vector<Index> calibrations;
     split_tokens(study.data, layer, calibrations);
     for (std::size_t m = 0; m < plan.methods.size(); ++m) {
+      PlannedRun run;
+      run.method = m;
       for (const Index calibration : calibrations) {
-        for (const std::uint64_t seed : study.seeds) {
-          for (std::size_t a = 0; a < plan.activations.size(); ++a) {
-            for (std::size_t w = 0; w < plan.weights.size(); ++w) {
-              PlannedRun run;
-              run.position = position++;
-              run.method = m;
-              run.activation = a;
-              run.weight = w;
-              run.seed = seed;
-              run.calibration_tokens = calibration;
-              run.key = run_key(plan, layer, run);
-              if (run.position % options.shards != options.shard) continue;
-              run.stored = store != nullptr && !options.force &&
-                           store->find_finished(run.key, metric_canonical).has_value();
-              layer.runs.push_back(std::move(run));
+        run.calibration_tokens = calibration;
+        for (run.source = 0; run.source < plan.sources.size(); ++run.source) {
+          for (const std::uint64_t seed : study.seeds) {
+            run.seed = seed;
+            for (run.activation = 0; run.activation < plan.activations.size(); ++run.activation) {
+              for (run.weight = 0; run.weight < plan.weights.size(); ++run.weight) {
+                run.position = position++;
+                if (run.position % options.shards != options.shard) continue;
+                run.key = run_key(plan, layer, run);
+                run.stored = store != nullptr && !options.force &&
+                             store->find_finished(run.key, metric_canonical).has_value();
+                layer.runs.push_back(run);
+              }
             }
           }
         }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "datasets/recording.hpp"
+#include "experiments/calibration_data.hpp"
 #include "experiments/study.hpp"
 #include "results/store.hpp"
 
@@ -24,6 +25,7 @@ struct PlannedRun {
   std::size_t weight = 0;
   std::uint64_t seed = 0;
   Index calibration_tokens = 0;
+  std::size_t source = 0;  ///< of the calibration's tokens, into Plan::sources
   std::string key;
   bool stored = false;  ///< finished, with all metrics of the study
 };
@@ -73,7 +75,8 @@ struct PlanOptions {
 struct Plan {
   Study study;
   std::shared_ptr<const Recording> recording;
-  std::string recording_text;  ///< "profile llama2-7b" or a path
+  std::string recording_text;              ///< "profile llama2-7b" or a path
+  std::vector<CalibrationSource> sources;  ///< what methods are calibrated on
   std::vector<ResolvedSpec> methods;
   std::vector<ResolvedSpec> activations;
   std::vector<ResolvedSpec> weights;

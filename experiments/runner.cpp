@@ -75,6 +75,7 @@ RunRecord run_record(const Plan& plan, const PlannedLayer& layer, const PlannedR
   const auto add = [&](const std::string& prefix, const ResolvedSpec& spec, const Info& info) {
     for (const ParamInfo& p : info.params) out.params[prefix + p.name] = p.format(spec.params.at(p.name));
   };
+  out.params["calibrate_on"] = plan.sources[run.source].text;
   add("", method, r.methods.info(method.spec.name));
   add("activation.", activation, r.quantizers.info(activation.spec.name));
   add("weight.", weight, r.quantizers.info(weight.spec.name));

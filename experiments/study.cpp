@@ -205,10 +205,20 @@ std::vector<Spec> read_quantizer(const ConfigNode* node, Role role, const Regist
   return out;
 }
 
+/// A path in a file is relative to that file; one on the command line to the current folder.
+std::string resolved_path(const ConfigNode& node, const std::string& text,
+                          const std::filesystem::path& base) {
+  const std::filesystem::path path(text);
+  if (node.where.starts_with("override") || !path.is_relative() || base.empty() ||
+      std::filesystem::exists(path))
+    return text;
+  return (base / path).string();
+}
+
 StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
-  node.require_map("data", {"recording", "profile", "layers", "calibration_tokens", "evaluation_tokens",
-                            "evaluate_on_calibration", "share_inputs", "tokens", "in_features",
-                            "out_features", "sequence_length", "seed"});
+  node.require_map("data", {"recording", "profile", "layers", "calibration_tokens", "calibrate_on",
+                            "evaluation_tokens", "evaluate_on_calibration", "share_inputs", "tokens",
+                            "in_features", "out_features", "sequence_length", "seed"});
   StudyData out;
   const ConfigNode* const recording = node.find("recording");
   const ConfigNode* const profile = node.find("profile");
@@ -220,11 +230,7 @@ StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
                   : "no data: set data.recording=PATH (a recording) or data.profile=NAME (a generated one)");
   if (has_recording) {
     out.recording = recording->text("'recording'");
-    // A path in a file is relative to that file; one on the command line to the current folder.
-    const std::filesystem::path path(out.recording);
-    if (!recording->where.starts_with("override") && path.is_relative() && !base.empty() &&
-        !std::filesystem::exists(path))
-      out.recording = (base / path).string();
+    out.recording = resolved_path(*recording, out.recording, base);
     for (const char* key : {"tokens", "in_features", "out_features", "sequence_length", "seed"})
       if (const ConfigNode* n = node.find(key))
         n->fail(fmt::format("'{}' is for generated data (data.profile); a recording has its own", key));
@@ -240,6 +246,16 @@ StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
     } else {
       out.calibration_tokens.push_back(n->integer("'calibration_tokens'", 1, kMaxTokens));
     }
+  }
+  if (const ConfigNode* n = node.find("calibrate_on")) {
+    for (const std::string& text : n->texts("'calibrate_on'")) {
+      const bool is_path = text.find('/') != std::string::npos;
+      out.calibrate_on.push_back(is_path ? resolved_path(*n, text, base) : text);
+    }
+    if (out.calibrate_on.empty()) n->fail("'calibrate_on' is empty; own is the default");
+    if (std::set<std::string>(out.calibrate_on.begin(), out.calibrate_on.end()).size() !=
+        out.calibrate_on.size())
+      n->fail("'calibrate_on' lists a value twice");
   }
   const auto integer = [&](const char* key, std::int64_t low, std::int64_t high, Index& field) {
     if (const ConfigNode* n = node.find(key)) field = n->integer(fmt::format("'{}'", key), low, high);
@@ -405,6 +421,11 @@ Study parse_study(std::string_view text, const std::string& source, std::span<co
                   const Registries& r) {
   ConfigNode root = parse_yaml(text, source);
   if (root.is_null()) throw Error(fmt::format("{}: the study is empty", source));
+  return parse_study(std::move(root), source, overrides, r);
+}
+
+Study parse_study(ConfigNode root, const std::string& source, std::span<const std::string> overrides,
+                  const Registries& r) {
   apply_overrides(root, overrides);
   root.require_map("a study", {"study", "description", "seed", "repeats", "data", "quantizer", "methods",
                                "metrics", "views"});

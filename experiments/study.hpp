@@ -22,6 +22,9 @@ struct StudyData {
   std::vector<std::string> layers{"*"};  ///< globs
   /// Calibration takes the first tokens; several values are an axis. Empty: half of the recording.
   std::vector<Index> calibration_tokens;
+  /// What methods are calibrated on (experiments/calibration_data.hpp); several values are an axis. Empty:
+  /// the recording's own first tokens.
+  std::vector<std::string> calibrate_on;
   /// Evaluation takes the tokens that follow the longest calibration; 0: all that are left.
   Index evaluation_tokens = 0;
   /// Evaluate on the calibration tokens themselves; for recordings of a single token.
@@ -77,6 +80,10 @@ Spec parse_method(std::string_view text);
 /// Error with file, line and the nearest valid name.
 Study load_study(const std::string& name_or_file, std::span<const std::string> overrides,
                  const Registries& r);
+
+/// The same from a tree; `source` is the file that it comes from.
+Study parse_study(ConfigNode root, const std::string& source, std::span<const std::string> overrides,
+                  const Registries& r);
 
 /// The same from text; `source` stands in messages.
 Study parse_study(std::string_view text, const std::string& source, std::span<const std::string> overrides,

@@ -51,6 +51,7 @@ TransformExport export_transform(const Store& store, const RunRecord& run, const
   metadata["layer"] = run.layer;
   metadata["seed"] = std::to_string(run.seed);
   metadata["calibration_tokens"] = std::to_string(run.calibration_tokens);
+  metadata["calibrate_on"] = found.plan.sources[found.planned_run().source].text;
   metadata["key"] = run.key;
   metadata["program_version"] = version_text();
   sink.write(file, metadata);

@@ -30,8 +30,9 @@ struct TransformExport {
 
 /// Calibrates the run's method again on the run's data and writes the transform, in the format of
 /// methods/common/transform_file.hpp with these texts beside: "method" (canonical), "recording", "layer",
-/// "seed", "calibration_tokens", "key", "program_version". Error where the run did not finish or cannot be
-/// planned again, where the file exists (without `force`), is no .safetensors or cannot be written.
+/// "seed", "calibration_tokens", "calibrate_on", "key", "program_version". Error where the run did not finish
+/// or cannot be planned again, where the file exists (without `force`), is no .safetensors or cannot be
+/// written.
 TransformExport export_transform(const Store& store, const RunRecord& run, const std::filesystem::path& file,
                                  const Registries& r, const ExportOptions& options);
 

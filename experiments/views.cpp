@@ -16,9 +16,10 @@ namespace olab {
 namespace {
 
 /// Changes whenever the views would: the study's text, the runs and what they are.
-std::string views_stamp(const Study& study, const std::vector<RunRecord>& runs) {
+std::string views_stamp(const Study& study, const std::vector<RunRecord>& runs,
+                        const std::vector<ReportSection>& sections) {
   Hasher h;
-  h.add("views 2").add(OLAB_VERSION).add(study.text);
+  h.add("views 3").add(OLAB_VERSION).add(study.text).add(render_sections(sections, Format::text));
   for (const RunRecord& run : runs)
     h.add(run.key).add(run.status).add(run.error).add(run.label).add(run.ended);
   return h.hex();
@@ -101,11 +102,11 @@ bool is_timing(const std::string& value, const Registries& r) {
 
 ValueFacts value_facts(const std::string& value, const Registries& r) {
   for (const BuiltinValue& v : builtin_values())
-    if (value == v.name) return {v.better, v.definition};
+    if (value == v.name) return {v.better, v.definition, v.unit};
   const Info* const metric = metric_of(value, r);
   if (metric == nullptr) return {};
   const std::string better = metric->note("better");
-  return {better.empty() ? "none" : better, metric->note("definition")};
+  return {better.empty() ? "none" : better, metric->note("definition"), metric->note("unit")};
 }
 
 Table study_table(const std::vector<RunRecord>& runs, TableSpec spec,
@@ -126,7 +127,7 @@ ViewPaths view_paths(const std::filesystem::path& out, const std::filesystem::pa
 }
 
 Views make_views(const Study& study, const Store& store, const ViewPaths& paths, const Registries& r,
-                 bool redraw, const std::string& command) {
+                 bool redraw, const std::string& command, const std::vector<ReportSection>& sections) {
   Views out;
   const std::vector<RunRecord> runs =
       store.runs({.study = study.name, .status = {}, .method = {}, .layer = {}});
@@ -142,7 +143,7 @@ Views make_views(const Study& study, const Store& store, const ViewPaths& paths,
   }
   const std::filesystem::path folder = paths.report.parent_path();
   const std::filesystem::path stamp_file = folder / ".views";
-  const std::string stamp = views_stamp(study, runs);
+  const std::string stamp = views_stamp(study, runs, sections);
   if (!redraw && read_stamp(stamp_file) == stamp && all_there(stamp_file)) return out;
   out.redrawn = true;
   std::error_code ignored;
@@ -153,6 +154,7 @@ Views make_views(const Study& study, const Store& store, const ViewPaths& paths,
   report.description = study.description;
   report.study_text = study.text;
   report.command = command;
+  report.sections = sections;
   report.tables = out.tables;
   report.figures = out.figures;
   report.runs = runs;

@@ -13,10 +13,11 @@ namespace olab {
 /// Whether a stored value is a time: another run of the same gives another number.
 bool is_timing(const std::string& value, const Registries& r);
 
-/// lower | higher | none, and the formula, for a stored value ("output.nmse").
+/// lower | higher | none, the formula and the unit, for a stored value ("output.nmse").
 struct ValueFacts {
   std::string better = "none";
   std::string definition;
+  std::string unit;
 };
 ValueFacts value_facts(const std::string& value, const Registries& r);
 
@@ -42,9 +43,9 @@ struct Views {
 };
 
 /// Tables, and charts and report as files. Nothing is drawn again when the study and its runs did not change
-/// and the files are there, unless `redraw`.
+/// and the files are there, unless `redraw`. `sections` stand first in the report.
 Views make_views(const Study& study, const Store& store, const ViewPaths& paths, const Registries& r,
-                 bool redraw, const std::string& command);
+                 bool redraw, const std::string& command, const std::vector<ReportSection>& sections = {});
 
 /// The text form of a study's tables.
 std::string render_tables(const Views& views, Format format);

@@ -121,6 +121,32 @@ std::string figure_html(const DrawnFigure& drawn, std::size_t number) {
                            escape_html(drawn.figure.script.filename().string()));
 }
 
+std::string grid_html(const Grid& grid) {
+  const auto numeric = [&](std::size_t column) {
+    return column < grid.numeric.size() && grid.numeric[column];
+  };
+  std::string out;
+  if (!grid.title.empty()) out += fmt::format("<h3>{}</h3>\n", escape_html(grid.title));
+  out += "<div class=\"scroll\"><table class=\"sortable\">\n<thead><tr>";
+  for (std::size_t j = 0; j < grid.header.size(); ++j) out += sort_head(grid.header[j], !numeric(j));
+  out += "</tr></thead>\n<tbody>\n";
+  for (const std::vector<GridCell>& row : grid.rows) {
+    out += "<tr>";
+    for (std::size_t j = 0; j < row.size(); ++j)
+      out += fmt::format("<td{}>{}</td>", numeric(j) ? "" : " class=\"t\"", escape_html(row[j].text));
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table></div>\n";
+}
+
+std::string section_html(const ReportSection& section, std::size_t number) {
+  std::string out = fmt::format("<h2 id=\"section-{}\">{}</h2>\n<section class=\"card\">\n", number,
+                                escape_html(section.title));
+  for (const std::string& text : section.paragraphs) out += fmt::format("<p>{}</p>\n", escape_html(text));
+  for (const Grid& grid : section.grids) out += grid_html(grid);
+  return out + "</section>\n";
+}
+
 std::string failures_html(const std::vector<RunRecord>& runs) {
   std::vector<const RunRecord*> failed;
   for (const RunRecord& run : runs)
@@ -286,8 +312,10 @@ std::string page(const Report& report) {
   out += facts_html(report);
   out += "<nav aria-label=\"Sections\">";
   const auto link = [&](const char* id, const char* name) {
-    out += fmt::format("<a href=\"#{}\">{}</a>", id, name);
+    out += fmt::format("<a href=\"#{}\">{}</a>", id, escape_html(name));
   };
+  for (std::size_t i = 0; i < report.sections.size(); ++i)
+    link(fmt::format("section-{}", i + 1).c_str(), report.sections[i].title.c_str());
   if (!report.tables.empty()) link("tables", "Tables");
   if (!report.figures.empty()) link("figures", "Figures");
   if (failed) link("failed", "Failed runs");
@@ -295,6 +323,7 @@ std::string page(const Report& report) {
   if (!report.definitions.empty()) link("definitions", "Definitions");
   link("reproduce", "Reproduce");
   out += "</nav>\n</header>\n<main>\n";
+  for (std::size_t i = 0; i < report.sections.size(); ++i) out += section_html(report.sections[i], i + 1);
   if (!report.tables.empty()) {
     out += "<h2 id=\"tables\">Tables</h2>\n";
     out +=
@@ -333,6 +362,18 @@ std::string page(const Report& report) {
 }
 
 }  // namespace
+
+std::string render_sections(const std::vector<ReportSection>& sections, Format format) {
+  const bool markdown = format == Format::markdown;
+  std::string out;
+  for (const ReportSection& section : sections) {
+    out += fmt::format("{}{}\n\n", markdown ? "## " : "", section.title);
+    for (const std::string& text : section.paragraphs)
+      out += (markdown ? escape_cell(text, format) : text) + "\n\n";
+    for (const Grid& grid : section.grids) out += render_grid(grid, format) + "\n";
+  }
+  return out;
+}
 
 void write_report(const Report& report, const fs::path& file) {
   const std::string text = page(report);

@@ -7,6 +7,7 @@
 
 #include "results/chart.hpp"
 #include "results/table.hpp"
+#include "results/table_grid.hpp"
 
 namespace olab {
 
@@ -16,11 +17,22 @@ struct ReportTable {
   std::string definition;  ///< of the value
 };
 
+/// A part of a page that was computed: a text with tables of texts.
+struct ReportSection {
+  std::string title;
+  std::vector<std::string> paragraphs;
+  std::vector<Grid> grids;  ///< each with its title
+};
+
+/// The sections as Markdown, or as text for a terminal.
+std::string render_sections(const std::vector<ReportSection>& sections, Format format);
+
 struct Report {
   std::string study;
   std::string description;
   std::string study_text;  ///< YAML
   std::string command;     ///< what reproduces it
+  std::vector<ReportSection> sections;
   std::vector<ReportTable> tables;
   std::vector<DrawnFigure> figures;
   std::vector<RunRecord> runs;

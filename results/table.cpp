@@ -11,6 +11,7 @@
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "results/statistics.hpp"
 #include "results/table_fields.hpp"
 #include "results/table_grid.hpp"
 
@@ -44,18 +45,6 @@ void check_fields(std::span<const RunRecord> runs, const std::vector<std::string
                               suggestion(field, std::vector<std::string>(known.begin(), known.end()))));
 }
 
-void check_value(std::span<const RunRecord> runs, const std::string& value) {
-  std::set<std::string> known;
-  bool finished = false;
-  for (const RunRecord& run : runs) {
-    finished = finished || run.status == "finished";
-    for (const auto& [name, number] : run.values) known.insert(name);
-  }
-  if (finished && !known.contains(value))
-    throw Error(fmt::format("no finished run has the value '{}'{}", value,
-                            suggestion(value, std::vector<std::string>(known.begin(), known.end()))));
-}
-
 std::string joined_fields(const RunRecord& run, const std::vector<std::string>& fields) {
   std::string out;
   for (const std::string& field : fields) {
@@ -74,19 +63,8 @@ std::size_t position(std::vector<std::string>& names, std::map<std::string, std:
   return entry->second;
 }
 
-struct Sum {
-  double total = 0;
-  std::size_t count = 0;
-
-  void add(double value) {
-    total += value;
-    ++count;
-  }
-  double mean() const { return count == 0 ? kNaN : total / static_cast<double>(count); }
-};
-
 struct Gathered {
-  std::map<std::uint64_t, Sum> by_seed;  // each over layers
+  std::map<std::uint64_t, std::vector<double>> by_seed;  // each over layers
   std::size_t failed = 0;
 };
 
@@ -94,29 +72,14 @@ Cell statistics(const Gathered& gathered) {
   Cell cell;
   cell.failed = gathered.failed;
   cell.seeds = gathered.by_seed.size();
-  Sum over_seeds;
+  std::vector<double> means;
   for (const auto& [seed, over_layers] : gathered.by_seed) {
-    cell.runs += over_layers.count;
-    over_seeds.add(over_layers.mean());
+    cell.runs += over_layers.size();
+    means.push_back(sample_mean(over_layers));
   }
-  cell.mean = over_seeds.mean();
-  cell.deviation = kNaN;
-  // A method without chance gives every seed the same number; (a + a + a) / 3 need not be a.
-  const double first = gathered.by_seed.empty() ? kNaN : gathered.by_seed.begin()->second.mean();
-  if (cell.seeds >= 2 && std::isfinite(first) &&
-      std::ranges::all_of(gathered.by_seed, [&](const auto& s) { return s.second.mean() == first; })) {
-    cell.mean = first;
-    cell.deviation = 0;
-    return cell;
-  }
-  if (cell.seeds >= 2) {
-    double squares = 0;
-    for (const auto& [seed, over_layers] : gathered.by_seed) {
-      const double away = over_layers.mean() - cell.mean;
-      squares += away * away;
-    }
-    cell.deviation = std::sqrt(squares / static_cast<double>(cell.seeds - 1));
-  }
+  // A method without chance gives every seed the same number, which is the mean then, without deviation.
+  cell.mean = sample_mean(means);
+  cell.deviation = sample_deviation(means);
   return cell;
 }
 
@@ -271,6 +234,18 @@ std::string run_field(const RunRecord& run, const std::string& field) {
   return param == run.params.end() ? "" : param->second;
 }
 
+void check_value(std::span<const RunRecord> runs, const std::string& value) {
+  std::set<std::string> known;
+  bool finished = false;
+  for (const RunRecord& run : runs) {
+    finished = finished || run.status == "finished";
+    for (const auto& [name, number] : run.values) known.insert(name);
+  }
+  if (finished && !known.contains(value))
+    throw Error(fmt::format("no finished run has the value '{}'{}", value,
+                            suggestion(value, std::vector<std::string>(known.begin(), known.end()))));
+}
+
 Table make_table(std::span<const RunRecord> runs, const TableSpec& spec) {
   const std::vector<std::string> row_fields = field_names(spec.rows);
   const std::vector<std::string> column_fields = field_names(spec.columns);
@@ -296,7 +271,7 @@ Table make_table(std::span<const RunRecord> runs, const TableSpec& spec) {
     if (run.status == "failed")
       ++cell.failed;
     else if (const auto value = run.values.find(spec.value); value != run.values.end())
-      cell.by_seed[run.seed].add(value->second);
+      cell.by_seed[run.seed].push_back(value->second);
   }
   table.cells.resize(table.row_names.size());
   for (std::size_t i = 0; i < table.cells.size(); ++i)
@@ -315,6 +290,20 @@ Format parse_format(const std::string& name) {
   if (name == "latex") return Format::latex;
   const std::array<std::string, 6> known{"text", "csv", "json", "md", "markdown", "latex"};
   throw Error(fmt::format("there is no format '{}'{}", name, suggestion(name, known)));
+}
+
+std::string deviation_note(const Table& table) {
+  std::size_t fewest = 0;
+  std::size_t most = 0;
+  for (const auto& row : table.cells)
+    for (const Cell& cell : row) {
+      if (cell.seeds < 2) continue;
+      fewest = fewest == 0 ? cell.seeds : std::min(fewest, cell.seeds);
+      most = std::max(most, cell.seeds);
+    }
+  if (most == 0) return "";
+  return fmt::format("± is the sample standard deviation over {} seeds, of means over layers",
+                     fewest == most ? fmt::format("{}", most) : fmt::format("{} to {}", fewest, most));
 }
 
 std::string render_table(const Table& table, Format format, const std::string& better) {
@@ -337,7 +326,10 @@ std::string render_table(const Table& table, Format format, const std::string& b
       row.emplace_back(show_cell(cell, is_best, !std::isnan(best[j]), format), true);
     }
   }
-  return render_grid(grid, format);
+  const std::string note = deviation_note(table);
+  if (note.empty()) return render_grid(grid, format);
+  const std::string_view start = format == Format::latex ? "% " : format == Format::markdown ? "\n" : "  ";
+  return fmt::format("{}{}{}\n", render_grid(grid, format), start, note);
 }
 
 }  // namespace olab

@@ -43,6 +43,10 @@ struct Table {
 /// "param.<name>".
 std::string run_field(const RunRecord& run, const std::string& field);
 
+/// Error where none of the finished runs has this value, with the nearest name that one has. Without finished
+/// runs anything may be.
+void check_value(std::span<const RunRecord> runs, const std::string& value);
+
 /// Finished and failed runs only: what still runs or was interrupted has nothing to show. A run that lacks a
 /// field has "-" for it. Error where a field exists in none of the runs, or the value in none of the finished
 /// ones (with the nearest name that does). Without runs the table is empty; where all failed, its cells say
@@ -59,7 +63,12 @@ Format parse_format(const std::string& name);
 // they are the texts "nan", "inf" and "-inf" there (and in CSV); null (an empty CSV field) stands where there
 // is no number at all. LaTeX is one tabular for booktabs.
 
-/// Text, Markdown and LaTeX: mean ± sd, the number of failed runs beside it. The best mean of a column is
+/// What the ± of a table's cells is, and over how many seeds: "± is the sample standard deviation over 3
+/// seeds, of means over layers"; "" where no cell holds several seeds.
+std::string deviation_note(const Table& table);
+
+/// Text, Markdown and LaTeX: mean ± sd, the number of failed runs beside it; where a cell has a ±, the
+/// `deviation_note` follows (LaTeX: as a comment). The best mean of a column is
 /// marked (text: *, others: bold) where `better` is "lower" or "higher" and at least two cells of it have
 /// numbers. Error on a `better` that is neither these nor "none" or "". CSV: one cell a line, tidy. JSON: an
 /// object with the same cells as a list.

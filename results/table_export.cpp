@@ -34,12 +34,6 @@ std::string nothing(Format format) {
   return for_people(format) ? "-" : format == Format::json ? "null" : "";
 }
 
-// A number in a cell; LaTeX sets it in math mode.
-GridCell number_cell(double value, Format format) {
-  const std::string text = show_number(value, format);
-  return {format == Format::latex ? "$" + text + "$" : text, true};
-}
-
 GridCell value_cell(const RunRecord& run, const std::string& name, Format format) {
   const auto value = run.values.find(name);
   if (value == run.values.end()) return {nothing(format), true};

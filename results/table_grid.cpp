@@ -210,6 +210,11 @@ std::string show_number(double value, Format format) {
   return std::isfinite(value) ? to_text(value) : '"' + to_text(value) + '"';
 }
 
+GridCell number_cell(double value, Format format) {
+  const std::string text = show_number(value, format);
+  return {format == Format::latex ? "$" + text + "$" : text, true};
+}
+
 std::string render_grid(const Grid& grid, Format format) {
   const std::vector<std::vector<std::string>> rows = escaped_rows(grid, format);
   std::vector<std::string> header;

@@ -35,6 +35,9 @@ std::string render_grid(const Grid& grid, Format format);
 /// "1.200e-05", "12", "nan"; for LaTeX's math mode), all digits in CSV and JSON.
 std::string show_number(double value, Format format);
 
+/// `show_number` as a cell; LaTeX sets it in math mode.
+GridCell number_cell(double value, Format format);
+
 /// A text in `format`'s notation, safe inside a cell: quoted, escaped, line breaks removed where the format
 /// has none.
 std::string escape_cell(const std::string& text, Format format);

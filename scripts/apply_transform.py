@@ -423,7 +423,7 @@ def describe(path, transform):
     """What a file holds, as text."""
     data = transform.metadata
     lines = [f"{path}: {data.get('method', 'a transform')}"]
-    for key in ("layer", "recording", "seed", "calibration_tokens", "key", "program_version"):
+    for key in ("layer", "recording", "seed", "calibration_tokens", "calibrate_on", "key", "program_version"):
         if key in data:
             lines.append(f"  {key.replace('_', ' '):<19}{data[key]}")
     lines.append(f"  {'channels':<19}{transform.channels}")

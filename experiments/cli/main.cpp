@@ -18,10 +18,12 @@
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
 #include "experiments/builtins.hpp"
+#include "experiments/compare.hpp"
 #include "experiments/cost.hpp"
 #include "experiments/describe.hpp"
 #include "experiments/inspect.hpp"
 #include "experiments/listing.hpp"
+#include "experiments/paper.hpp"
 #include "experiments/plan.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
@@ -102,14 +104,8 @@ std::vector<std::string> patterns(const std::vector<std::string>& given) {
 
 /// The study as it was stored last, for views without the study file.
 olab::Study stored_study(const olab::Store& store, const std::string& name, const olab::Registries& r) {
-  std::vector<std::string> names;
-  for (const olab::StudyRecord& s : store.studies()) {
-    // A study file may be named instead of the study.
-    if (s.name == name || fs::path(name).stem() == s.name) return olab::parse_study(s.text, s.name, {}, r);
-    names.push_back(s.name);
-  }
-  throw Error(
-      fmt::format("{}: no study called '{}'{}", store.file().string(), name, olab::suggestion(name, names)));
+  const olab::StudyRecord stored = olab::find_stored_study(store, name);
+  return olab::parse_study(stored.text, stored.name, {}, r);
 }
 
 struct RunCommand {
@@ -165,11 +161,20 @@ struct RunCommand {
   }
 
   int operator()() const {
-    const olab::Format table_format = olab::parse_format(format);
     const olab::Registries r = common->registries();
+    std::string command = "olab run " + this->study;
+    for (const std::string& o : overrides) command += " '" + o + "'";
+    return run_study(r, olab::load_study(this->study, overrides, r), command, {});
+  }
+
+  /// What stands in the report in front of the tables, from the stored runs.
+  using Sections = std::function<std::vector<olab::ReportSection>(const std::vector<olab::RunRecord>&)>;
+
+  int run_study(const olab::Registries& r, olab::Study study, const std::string& command,
+                const Sections& sections) const {
+    const olab::Format table_format = olab::parse_format(format);
     const olab::PlanOptions options = plan_options();
     const olab::ThreadLimit threads(options.threads);
-    olab::Study study = olab::load_study(this->study, overrides, r);
     const fs::path database = common->database_file();
     if (dry_run) {
       std::optional<olab::Store> store;
@@ -199,11 +204,13 @@ struct RunCommand {
       return kInterrupted;
     }
     const olab::ViewPaths paths = olab::view_paths(common->out, database, plan.study.name);
-    std::string command = "olab run " + this->study;
-    for (const std::string& o : overrides) command += " '" + o + "'";
+    std::vector<olab::ReportSection> computed;
+    if (sections)
+      computed = sections(store.runs({.study = plan.study.name, .status = {}, .method = {}, .layer = {}}));
     const olab::Views views =
-        olab::make_views(plan.study, store, paths, r, no_charts ? false : force, command);
-    print(olab::render_tables(views, table_format));
+        olab::make_views(plan.study, store, paths, r, no_charts ? false : force, command, computed);
+    print(computed.empty() ? olab::render_tables(views, table_format)
+                           : olab::render_sections(computed, table_format));
     if (todo > 0)
       note(fmt::format("{} computed, {} stored before, {} failed, in {}", report.computed, report.skipped,
                        report.failed, olab::human_seconds(report.seconds)));
@@ -212,6 +219,70 @@ struct RunCommand {
     note(fmt::format("database: {}\ncharts:   {}\nreport:   {}", paths.database.string(),
                      paths.charts.string(), paths.report.string()));
     return report.failed > 0 ? kSomeFailed : kGood;
+  }
+};
+
+/// Published tables beside measured ones.
+struct ReproduceCommand {
+  RunCommand run;
+  std::vector<std::string> tables;
+  std::vector<std::string> recordings;
+  std::vector<std::string> profiles;
+  std::string page;
+  bool list = false;
+  bool stored_only = false;
+
+  int operator()() const {
+    const std::vector<std::string> names = olab::paper_names();
+    if (list) {
+      for (const std::string& name : names) print(fmt::format("{:<18} {}\n", name, olab::paper_title(name)));
+      return kGood;
+    }
+    const olab::Registries r = run.common->registries();
+    std::vector<olab::PaperData> data;
+    for (const std::string& name : patterns(profiles)) data.push_back({.recording = {}, .profile = name});
+    for (const std::string& path : patterns(recordings)) data.push_back({.recording = path, .profile = {}});
+    if (data.empty()) data.emplace_back();
+    // All are read before the first is run: a typo in the last must not show after an hour.
+    std::vector<olab::PaperTable> papers;
+    for (const std::string& name : tables.empty() ? names : tables)
+      for (const olab::PaperData& d : data) papers.push_back(olab::load_paper(name, d, run.overrides, r));
+    int code = kGood;
+    for (const olab::PaperTable& p : papers) {
+      if (!stored_only) code = std::max(code, reproduce(p, r));
+      if (code == kInterrupted) return code;
+    }
+    if (!run.dry_run) write(papers, r);
+    return code;
+  }
+
+ private:
+  int reproduce(const olab::PaperTable& paper, const olab::Registries& r) const {
+    std::string command = "olab reproduce " + paper.name;
+    const olab::StudyData& d = paper.study.data;
+    if (!recordings.empty() && !d.recording.empty()) command += " --recording '" + d.recording + "'";
+    if (!profiles.empty() && !d.profile.empty()) command += " --profile '" + d.profile + "'";
+    for (const std::string& o : run.overrides) command += " --set '" + o + "'";
+    return run.run_study(r, paper.study, command, [&](const std::vector<olab::RunRecord>& runs) {
+      return std::vector<olab::ReportSection>{olab::paper_page(paper, runs, r).section};
+    });
+  }
+
+  void write(const std::vector<olab::PaperTable>& papers, const olab::Registries& r) const {
+    const olab::Store store = run.common->existing();
+    std::vector<olab::PaperPage> pages;
+    for (const olab::PaperTable& p : papers)
+      pages.push_back(olab::paper_page(
+          p, store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}}), r));
+    std::vector<olab::ReportSection> sections{olab::summary_of(pages)};
+    for (olab::PaperPage& p : pages) sections.push_back(std::move(p.section));
+    if (stored_only) print(olab::render_sections(sections, olab::parse_format(run.format)));
+    const fs::path file = page.empty() ? fs::path(run.common->out) / "reproduce.md" : fs::path(page);
+    olab::write_page(
+        file, "Published tables, and what is measured here",
+        "Written by `olab reproduce`: every number, verdict and answer is computed from stored runs.",
+        sections);
+    note(fmt::format("page:     {}", file.string()));
   }
 };
 
@@ -244,6 +315,35 @@ int main_checked(int argc, char** argv) {
       ->capture_default_str();
   add_store_options(*run_app, common);
   run_app->callback([&] { action = [&] { return run(); }; });
+
+  ReproduceCommand reproduce{
+      .run = {.common = &common, .study = {}, .overrides = {}, .shard = {}, .memory = {}},
+      .tables = {},
+      .recordings = {},
+      .profiles = {},
+      .page = {}};
+  CLI::App* reproduce_app = app.add_subcommand(
+      "reproduce", "run the tables of the papers and hold what is published against what is measured");
+  reproduce_app->add_option("tables", reproduce.tables, "names (--list) or files; none: all");
+  reproduce_app->add_flag("--list", reproduce.list, "only say which tables there are");
+  reproduce_app
+      ->add_option("--recording", reproduce.recordings,
+                   "recordings of your own instead of generated data (repeatable)")
+      ->allow_extra_args(false);
+  reproduce_app->add_option("--profile", reproduce.profiles, "other profiles instead (repeatable)")
+      ->allow_extra_args(false);
+  reproduce_app->add_option("--set", reproduce.run.overrides, "override of the study, as for olab run")
+      ->allow_extra_args(false);
+  reproduce_app->add_flag("--stored", reproduce.stored_only, "compute nothing: the page from what is stored");
+  reproduce_app->add_option("--page", reproduce.page, "where the page goes (default: OUT/reproduce.md)");
+  reproduce_app->add_flag("--dry-run", reproduce.run.dry_run, "print the plans and stop");
+  reproduce_app->add_flag("--force", reproduce.run.force, "compute stored runs again");
+  reproduce_app->add_flag("--quiet", reproduce.run.quiet, "no progress");
+  reproduce_app->add_option("-j,--jobs", reproduce.run.jobs, "threads (default: all)")
+      ->check(CLI::Range(1, 1024));
+  reproduce_app->add_option("--format", reproduce.run.format, "text or md")->capture_default_str();
+  add_store_options(*reproduce_app, common);
+  reproduce_app->callback([&] { action = [&] { return reproduce(); }; });
 
   struct {
     std::string kind, name, format = "text", study, status, method, layer;
@@ -306,18 +406,53 @@ int main_checked(int argc, char** argv) {
   });
 
   struct {
-    std::string a, b, format = "text";
+    std::vector<std::string> names;
+    std::string format = "text", over = "layers";
+    olab::CompareOptions methods;
   } compare;
-  CLI::App* compare_app = app.add_subcommand("compare", "two stored runs side by side");
-  compare_app->add_option("a", compare.a, "id or key")->required();
-  compare_app->add_option("b", compare.b, "id or key")->required();
+  CLI::App* compare_app = app.add_subcommand(
+      "compare", "whether two methods of a stored study differ, with tests; or two stored runs side by side");
+  compare_app
+      ->add_option("names", compare.names, "two methods (labels, or specifications), or two runs (ids, keys)")
+      ->expected(0, 2);
+  CLI::Option* compare_study =
+      compare_app->add_option("--study", compare.methods.study,
+                              "name of a stored study (default: the newest that holds both methods)");
+  CLI::Option* compare_value =
+      compare_app->add_option("--value", compare.methods.value, "the stored value to compare methods by")
+          ->capture_default_str();
+  CLI::Option* compare_over =
+      compare_app
+          ->add_option("--over", compare.over,
+                       "what counts as an observation: layers (each with the mean over its seeds), or seeds")
+          ->check(CLI::IsMember({"layers", "seeds"}))
+          ->capture_default_str();
+  compare_app->add_flag("--all", compare.methods.all,
+                        "every pair of methods of the study, p corrected by Holm");
   compare_app->add_option("--format", compare.format, "text, csv, json, md, latex")->capture_default_str();
   add_store_options(*compare_app, common);
   compare_app->callback([&] {
     action = [&] {
       const olab::Format format = olab::parse_format(compare.format);
+      if (compare.names.size() != (compare.methods.all ? 0 : 2))
+        throw Error(compare.methods.all ? "compare: --all compares every pair of methods and takes no names"
+                                        : "compare: give two methods or two runs, or --all");
+      const bool for_methods =
+          compare.methods.all || compare_study->count() + compare_value->count() + compare_over->count() > 0;
+      const bool runs = std::ranges::all_of(compare.names, [](const std::string& name) {
+        return !name.empty() && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+      });
       const olab::Store store = common.existing();
-      print(olab::compare_runs(store.run(compare.a), store.run(compare.b), format));
+      if (runs && !for_methods) {
+        print(olab::compare_runs(store.run(compare.names[0]), store.run(compare.names[1]), format));
+        return kGood;
+      }
+      if (!compare.names.empty()) {
+        compare.methods.a = compare.names[0];
+        compare.methods.b = compare.names[1];
+      }
+      if (compare.over == "seeds") compare.methods.over = olab::Observations::seeds;
+      print(olab::compare_methods(store, compare.methods, common.registries(), format));
       return kGood;
     };
   });

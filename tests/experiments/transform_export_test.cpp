@@ -127,6 +127,7 @@ TEST_F(TransformExportTest, TheFileTellsWhatItIs) {
   EXPECT_EQ(facts.at("channels"), "48");
   EXPECT_EQ(facts.at("seed"), "5");
   EXPECT_EQ(facts.at("calibration_tokens"), "24");
+  EXPECT_EQ(facts.at("calibrate_on"), "own");
   EXPECT_EQ(facts.at("key"), one.key);
   EXPECT_NE(facts.at("program_version").find("OutlierLab"), std::string::npos);
   const auto stages = nlohmann::json::parse(facts.at("stages"));
@@ -197,6 +198,23 @@ TEST_F(TransformExportTest, LayersOfOneInputGetTheTransformThatSawAllOfThem) {
   };
   EXPECT_EQ(scale(runs[2]), scale(runs[3]));
   EXPECT_NE(scale(alone), scale(runs[2]));
+}
+
+TEST_F(TransformExportTest, ARunThatWasCalibratedOnOtherTokensIsFoundAgain) {
+  run({"methods=smoothquant"});
+  run({"methods=smoothquant", "data.calibrate_on=gaussian"});
+  const std::vector<RunRecord> runs = store.runs({});
+  ASSERT_EQ(runs.size(), 2U);
+  std::vector<Matrix> scales;
+  for (const RunRecord& one : runs) {
+    (void)write(one, folder / "t.safetensors", true);
+    const auto file = open_safetensors(folder / "t.safetensors");
+    EXPECT_EQ(file->metadata().at("calibrate_on"), scales.empty() ? "own" : "gaussian");
+    scales.push_back(file->read_matrix("0.channel_scale.scale"));
+    run({"methods=[\"from_file(path=" + (folder / "t.safetensors").string() + ")\"]"});
+    EXPECT_EQ(store.runs({}).back().values.at("output.nmse"), one.values.at("output.nmse"));
+  }
+  EXPECT_NE(scales[0], scales[1]);
 }
 
 TEST_F(TransformExportTest, WorksWithoutWeights) {

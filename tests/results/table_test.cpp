@@ -253,12 +253,27 @@ TEST(RenderTable, AlignsTextAndMarksTheBest) {
             "method            down_proj      q_proj\n"
             "-------  ------------------  ----------\n"
             "rtn        0.3750 ± 0.1768   1.200e-05*\n"
-            "duquant  0.02000 ± 0.01414*      12.50\n");
+            "duquant  0.02000 ± 0.01414*      12.50\n"
+            "  ± is the sample standard deviation over 2 seeds, of means over layers\n");
   expect_contains(render_table(table, Format::text, "higher"), "0.3750 ± 0.1768*");
   expect_contains(render_table(table, Format::text, "higher"), "12.50*");
   EXPECT_EQ(render_table(table, Format::text).find('*'), std::string::npos);
   expect_contains(error_of([&] { render_table(table, Format::text, "lowest"); }), "'lowest'");
   expect_contains(error_of([&] { render_table(table, Format::text, "lowest"); }), "did you mean 'lower'?");
+}
+
+TEST(RenderTable, SaysOverWhatTheDeviationIs) {
+  Runs runs{run_of("a", "q", 0, 1), run_of("a", "q", 1, 2), run_of("b", "q", 0, 3)};
+  EXPECT_EQ(deviation_note(make_table(runs, {})),
+            "± is the sample standard deviation over 2 seeds, of means over layers");
+  runs.push_back(run_of("c", "q", 0, 1));
+  runs.push_back(run_of("c", "q", 1, 1));
+  runs.push_back(run_of("c", "q", 2, 1));
+  expect_contains(deviation_note(make_table(runs, {})), "over 2 to 3 seeds");
+  const Table one_seed = make_table(Runs{runs[0], runs[2]}, {});
+  EXPECT_EQ(deviation_note(one_seed), "");
+  EXPECT_EQ(render_table(one_seed, Format::text).find("±"), std::string::npos);
+  EXPECT_EQ(render_table(make_table(runs, {}), Format::csv).find("±"), std::string::npos);
 }
 
 TEST(RenderTable, MarksNothingWhereThereIsNothingToBeat) {
@@ -277,7 +292,8 @@ TEST(RenderTable, WritesMarkdown) {
             "| method | down_proj | q_proj |\n"
             "|:---|---:|---:|\n"
             "| rtn | 0.3750 ± 0.1768 | **1.200e-05** |\n"
-            "| duquant | **0.02000 ± 0.01414** | 12.50 |\n");
+            "| duquant | **0.02000 ± 0.01414** | 12.50 |\n"
+            "\n± is the sample standard deviation over 2 seeds, of means over layers\n");
 }
 
 TEST(RenderTable, WritesLatex) {
@@ -292,7 +308,8 @@ TEST(RenderTable, WritesLatex) {
             "rtn & $0.3750 \\pm 0.1768$ & $\\mathbf{1.200 \\times 10^{-5}}$ \\\\\n"
             "duquant & $\\mathbf{0.02000} \\pm 0.01414$ & $12.50$ \\\\\n"
             "\\bottomrule\n"
-            "\\end{tabular}\n");
+            "\\end{tabular}\n"
+            "% ± is the sample standard deviation over 2 seeds, of means over layers\n");
 }
 
 TEST(RenderTable, KeepsAllDigitsInCsvAndJson) {
@@ -325,7 +342,8 @@ TEST(RenderTable, TellsNaNAndInfinityFromNothing) {
   const Table table = make_table(runs, {});
   EXPECT_EQ(render_table(table, Format::text),
             "method          q\n------  ---------\na       nan ± nan\nb             inf\nc            "
-            "-inf\nd               -\n");
+            "-inf\nd               -\n"
+            "  ± is the sample standard deviation over 2 seeds, of means over layers\n");
   const auto csv = parse_csv(render_table(table, Format::csv));
   EXPECT_EQ(csv_cell(csv, 1, "mean"), "nan");
   EXPECT_EQ(csv_cell(csv, 2, "mean"), "inf");
