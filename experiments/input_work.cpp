@@ -278,6 +278,14 @@ struct InputWork::State {
     return slot.get();
   }
 
+  /// Whose weights stand where in `w`.
+  std::vector<LayerRows> layer_rows() const {
+    std::vector<LayerRows> out;
+    for (const Side& side : sides)
+      if (side.out_features > 0) out.push_back({side.layer->info.name, side.first_row, side.out_features});
+    return out;
+  }
+
   void prepare(const PlannedRun& run, Shared& g) {
     const ResolvedSpec& spec = plan.methods[run.method];
     const std::unique_ptr<Method> method = registries.methods.make(spec.spec, registries);
@@ -296,7 +304,8 @@ struct InputWork::State {
     Timer calibrating(shares.calibrate);
     const ConstMatrixRef tokens =
         source.is_own() ? ConstMatrixRef(x.topRows(run.calibration_tokens)) : ConstMatrixRef(other);
-    g.chain = method->calibrate({tokens, w.view(), random, registries, stop, nullptr, shared_steps(run)});
+    g.chain = method->calibrate(
+        {tokens, w.view(), random, registries, stop, nullptr, shared_steps(run), {}, layer_rows()});
     g.calibrate_seconds = calibrating.seconds();
     Timer transforming(shares.transform);
     g.x = large_matrix(front().evaluation_tokens, x.cols());
