@@ -279,6 +279,14 @@ struct InputWork::State {
     return slot.get();
   }
 
+  /// Whose weights stand where in `w`.
+  std::vector<LayerRows> layer_rows() const {
+    std::vector<LayerRows> out;
+    for (const Side& side : sides)
+      if (side.out_features > 0) out.push_back({side.layer->info.name, side.first_row, side.out_features});
+    return out;
+  }
+
   std::unique_ptr<Method> method_of(const PlannedRun& run) const {
     auto method = registries.methods.make(plan.methods[run.method].spec, registries);
     method->check(x.cols(), registries);
@@ -299,7 +307,8 @@ struct InputWork::State {
     Timer calibrating(shares.calibrate);
     const ConstMatrixRef tokens =
         source.is_own() ? ConstMatrixRef(x.topRows(run.calibration_tokens)) : ConstMatrixRef(other);
-    Chain chain = method.calibrate({tokens, w.view(), random, registries, stop, nullptr, shared_steps(run)});
+    Chain chain = method.calibrate(
+        {tokens, w.view(), random, registries, stop, nullptr, shared_steps(run), {}, layer_rows()});
     seconds = calibrating.seconds();
     return chain;
   }

@@ -138,8 +138,15 @@ void hash_layers(Plan& plan, bool share_inputs) {
   for (const PlannedInput& input : plan.inputs) {
     if (input.count == 1) continue;
     Hasher hasher;
-    for (std::size_t i = 0; i < input.count; ++i) hasher.add(plan.layers[input.first + i].tensor_hash);
-    for (std::size_t i = 0; i < input.count; ++i) plan.layers[input.first + i].shared_hash = hasher.hex();
+    std::string names;
+    for (std::size_t i = 0; i < input.count; ++i) {
+      hasher.add(plan.layers[input.first + i].tensor_hash);
+      names += plan.layers[input.first + i].info.name + "\n";
+    }
+    for (std::size_t i = 0; i < input.count; ++i) {
+      plan.layers[input.first + i].shared_hash = hasher.hex();
+      plan.layers[input.first + i].shared_names = names;
+    }
   }
 }
 
@@ -353,7 +360,8 @@ std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRu
   h.add(static_cast<std::uint64_t>(layer.evaluation_tokens));
   h.add(plan.methods[run.method].canonical).add(plan.activations[run.activation].canonical);
   h.add(plan.weights[run.weight].canonical).add(run.seed);
-  if (!layer.shared_hash.empty()) h.add("shared input").add(layer.shared_hash);
+  // Names, as a method may choose among the layers by them.
+  if (!layer.shared_hash.empty()) h.add("shared input").add(layer.shared_hash).add(layer.shared_names);
   const CalibrationSource& source = plan.sources[run.source];
   if (source.recording) {
     const std::size_t other =

@@ -39,6 +39,8 @@ struct PlannedLayer {
   /// Hash of X and of all W that the calibration sees, where the layer shares a transform with others
   /// (data.share_inputs); else empty.
   std::string shared_hash;
+  /// The names of the layers of which shared_hash has the weights, in their order.
+  std::string shared_names;
   Index evaluation_begin = 0;
   Index evaluation_tokens = 0;
   std::vector<PlannedRun> runs;

@@ -18,7 +18,24 @@
 //   Table 6, row 4                smooth: false
 //   Figure 5, "Perm 2"            permutation_times: 2
 //
-// mode: paper and mode: code set pivot, fresh_q, score, search and the steps at once.
+// Where the paper and the released code (commit 62c5844) differ, each is a toggle with both values:
+//
+//   toggle            mode: paper           mode: code         source
+//   pivot             channel               row                Eq. (2); quantizer.py, rotation
+//   fresh_q           per-step              per-search         Algorithm 1; rotation calls get_rot once
+//   score             absmax                peak-to-peak       Algorithm 1; rotation, peak_values
+//   share_rotation    true                  true               Remark 2; x.reshape(-1, block_size)
+//   search_on         largest-block         all-blocks         Remark 2; the same line
+//   smooth_direction  divide (see below)    divide             (X Λ)(Λ⁻¹ W); duquant.py,
+//   smooth_and_let_inplace smooth_weights    all-layers            one-layer          max|W_j|; duquant.py,
+//   pairs: q_proj, up_proj, … smooth_clamps     none                  released           Λ_j; duquant.py,
+//   CLIPMIN 1e-5, then lifted to 1e-2
+//
+// The paper prints (X Λ)(Λ⁻¹ W) with Λ_j = max|X_j|^α / max|W_j|^(1−α): by the letter, outliers grow. It says
+// that smoothing lowers them, and its figures cannot have come about otherwise, so mode: paper divides. mode:
+// printed is mode: paper by the letter (smooth_direction: multiply).
+//
+// Both modes set search, steps, block_size, permutation and permutation_times too, which are the same.
 #include "core/registries.hpp"
 #include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
@@ -29,9 +46,9 @@
 namespace olab {
 namespace {
 
-struct DuQuant final : Method, RotationSettings {
+struct DuQuant final : Method, RotationSettings, SmoothingSettings {
+  DuQuant() { alpha = 0.6; }  // the paper's, Appendix C
   bool smooth = true;
-  double alpha = 0.6;
   bool rotation = RotatePermute{}.first_rotation;
   std::string permutation = RotatePermute{}.permutation;
   Index permutation_times = RotatePermute{}.permutation_times;
@@ -57,9 +74,9 @@ struct DuQuant final : Method, RotationSettings {
     Matrix x = calibration.x;
     Calibration rest = calibration;
     if (smooth) {
-      chain.add(find_smoothing(calibration, alpha));
+      chain.add(find_smoothing(calibration, *this));
       chain.apply_to_activations(x);
-      rest.path.push_back(smoothing_step(alpha));
+      rest.path.push_back(smoothing_step(*this));
     }
     chain.append(rotate_and_permute(std::move(x), recipe(calibration.x.cols()), rest));
     return chain;
@@ -67,7 +84,7 @@ struct DuQuant final : Method, RotationSettings {
 
   void steps(Index channels, const Registries& /*registries*/,
              std::vector<std::string>& path) const override {
-    if (smooth) path.push_back(smoothing_step(alpha));
+    if (smooth) path.push_back(smoothing_step(*this));
     rotate_and_permute_steps(recipe(channels), path);
   }
 
@@ -85,7 +102,8 @@ OLAB_REGISTER(duquant) {
   Schema<DuQuant> schema("duquant", "Smooths, rotates, permutes and rotates again",
                          "Lin et al. 2024, arXiv:2406.01721 (NeurIPS 2024)");
   schema.param("smooth", &DuQuant::smooth, "divide channels by SmoothQuant's scales first")
-      .param("alpha", &DuQuant::alpha, "smoothing strength", 0.0, 1.0)
+      .param("alpha", static_cast<double DuQuant::*>(&SmoothingSettings::alpha), "smoothing strength", 0.0,
+             1.0)
       .param("rotation", &DuQuant::rotation, "rotate before the permutation")
       .param("permutation", &DuQuant::permutation, "none or a permutation strategy: olab list permutations")
       .normalize(normalize_permutation)
@@ -97,15 +115,47 @@ OLAB_REGISTER(duquant) {
              "greedy steps that each rotation tries", 1, 1000000)
       .param("second_rotation", &DuQuant::second_rotation, "rotate after each permutation");
   add_search_toggles(schema);
-  const auto mode = [](const char* pivot, const char* fresh_q, const char* score) {
-    return std::vector<std::pair<std::string, std::string>>{
-        {"pivot", pivot},           {"fresh_q", fresh_q},      {"score", score},
-        {"share_rotation", "true"}, {"search", "exact"},       {"max_rotation_step", "256"},
-        {"block_size", "128"},      {"permutation", "zigzag"}, {"permutation_times", "1"}};
+  add_smoothing_toggles(schema, "smooth_");
+  using Values = std::vector<std::pair<std::string, std::string>>;
+  const auto mode = [](Values own) {
+    for (const auto& [key, value] : Values{{"share_rotation", "true"},
+                                           {"search", "exact"},
+                                           {"max_rotation_step", "256"},
+                                           {"block_size", "128"},
+                                           {"permutation", "zigzag"},
+                                           {"permutation_times", "1"}})
+      own.emplace_back(key, value);
+    return own;
+  };
+  const auto paper = [&](const char* direction) {
+    return mode({{"pivot", "channel"},
+                 {"fresh_q", "per-step"},
+                 {"score", "absmax"},
+                 {"search_on", "largest-block"},
+                 {"smooth_direction", direction},
+                 {"smooth_weights", "all-layers"},
+                 {"smooth_clamps", "none"}});
   };
   schema
-      .preset("mode", "paper", "as in the paper: Eq. (2), Algorithm 1", mode("channel", "per-step", "absmax"))
+      .preset("mode", "paper", "as in the paper: Eq. (2), Algorithm 1, Remark 2; smoothing lowers outliers",
+              paper("divide"))
       .preset("mode", "code", "as in the released code (commit 62c5844)",
-              mode("row", "per-search", "peak-to-peak"));
+              mode({{"pivot", "row"},
+                    {"fresh_q", "per-search"},
+                    {"score", "peak-to-peak"},
+                    {"search_on", "all-blocks"},
+                    {"smooth_direction", "divide"},
+                    {"smooth_weights", "one-layer"},
+                    {"smooth_clamps", "released"}}))
+      .preset("mode", "printed", "as in the paper by the letter: X Λ, which raises outliers",
+              paper("multiply"))
+      .note(
+          "clip_precedence",
+          "nothing to choose: in the released code one quantizer takes swc, else lwc, else lac, but weights "
+          "are given swc and lwc only and activations lac only, so the two never meet; here they are the "
+          "clip of quantizer.weight and of quantizer.activation (learned clipping, lwc, does not exist here)")
+      .note("value_hadamard",
+            "nothing to choose in a linear layer: whether V is rotated before its quantization (paper: yes, "
+            "released code: no) belongs to the KV cache");
   r.methods.add(std::move(schema));
 }

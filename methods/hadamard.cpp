@@ -1,6 +1,7 @@
 // Hadamard rotation, full or in blocks, with or without random signs (QuaRot, Ashkboos et al. 2024,
-// arXiv:2404.00456, uses it with signs; the released DuQuant code offers it in blocks without). Widths
-// without a Hadamard matrix, as 11008 = 43 · 256, take an orthogonal factor of Hartley for their odd part.
+// arXiv:2404.00456, uses it with signs; the released DuQuant code offers it in blocks without). A width that
+// is no power of two takes a Hadamard matrix of its odd part times 4 or more, as 11008 = 172 · 64, or an
+// orthogonal factor of Hartley for its odd part.
 #include <fmt/format.h>
 
 #include <string>
@@ -65,6 +66,6 @@ OLAB_REGISTER(hadamard) {
           .param("signs", &Hadamard::signs, "flip channels at random first")
           .choice("odd_part", &Hadamard::odd_part,
                   "what stands for the odd part of a block that is no power of two: a Hadamard matrix, where "
-                  "one is known, or Hartley's matrix cos + sin, orthogonal for any width",
+                  "one can be built, or Hartley's matrix cos + sin, orthogonal for any width",
                   {"hadamard", "hartley"}));
 }

@@ -99,7 +99,8 @@ struct Pipeline final : Method {
                      calibration.stop,
                      &done,
                      calibration.shared,
-                     calibration.path};
+                     calibration.path,
+                     calibration.layers};
     Chain chain;
     for (std::size_t i = 0; i < texts.size(); ++i) {
       calibration.check_stop();

@@ -1,15 +1,18 @@
 #include "methods/common/hadamard_matrix.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <cstdint>
+#include <string_view>
 
 #include "core/hadamard.hpp"
 #include "methods/common/divisors.hpp"
+#include "methods/common/finite_field.hpp"
 
 namespace olab {
 namespace {
 
-/// A core is applied as a dense matrix, so a large one would cost more than it gives.
 constexpr Index kLargestCore = 1024;
 
 bool is_prime(Index n) {
@@ -19,23 +22,15 @@ bool is_prime(Index n) {
   return true;
 }
 
-bool is_paley_one(Index order) {
-  return order % 4 == 0 && is_prime(order - 1);
-}
+// ---- Paley
 
-bool is_paley_two(Index order) {
-  const Index q = order / 2 - 1;
-  return order % 4 == 0 && q % 4 == 1 && is_prime(q);
-}
-
-/// χ(j − i) for all i, j: 0 on the diagonal, 1 for squares modulo the prime q, −1 otherwise.
+/// χ(j − i) for all elements i, j of GF(q): 0 on the diagonal, 1 for squares, −1 otherwise.
 Matrix jacobsthal(Index q) {
-  std::vector<float> chi(static_cast<std::size_t>(q), -1.0F);
-  chi[0] = 0.0F;
-  for (Index a = 1; a < q; ++a) chi[static_cast<std::size_t>(a * a % q)] = 1.0F;
+  const FiniteField field(q);
   Matrix out(q, q);
   for (Index i = 0; i < q; ++i)
-    for (Index j = 0; j < q; ++j) out(i, j) = chi[static_cast<std::size_t>((j - i + q) % q)];
+    for (Index j = 0; j < q; ++j)
+      out(i, j) = static_cast<float>(field.quadratic_character(field.subtract(j, i)));
   return out;
 }
 
@@ -68,6 +63,130 @@ Matrix paley_two(Index order) {
   return h;
 }
 
+// ---- four circulant matrices
+
+/// First rows of four circulant n × n matrices of ±1 whose Gram matrices add up to 4n I.
+using FourRows = std::array<std::vector<int>, 4>;
+
+/// Turyn-type sequences X, Y, Z of length n and W of length n − 1: N_X + N_Y + 2 N_Z + 2 N_W = 0, N the
+/// autocorrelation at every shift but 0. In the notation of their sources: digit i has the i-th entries of
+/// X, Y, Z, W as bits from the highest, set for −1; the last digit has no W.
+constexpr std::array<std::string_view, 7> kTurynType{"06e5c4d1",
+                                                     "0001f4a961",
+                                                     "0000778e52de5561",
+                                                     "000038e2739c7a0b6951",
+                                                     "00000f702c71a9ad565961",
+                                                     "000000f70b106f9d427a25e9a96951",
+                                                     "060989975b685d8fc80750b21c0212eceb26"};
+
+/// The sequences for four matrices of this order, or an empty text.
+std::string_view turyn_type(Index circulant) {
+  for (const std::string_view digits : kTurynType)
+    if (circulant == 3 * static_cast<Index>(digits.size()) - 1) return digits;
+  return {};
+}
+
+/// (Z, W, X), (Z, W, −X), (Z, −W, Y), (Z, −W, −Y): what crosses between the parts cancels, and the sum of the
+/// autocorrelations is twice that of X, Y, Z, Z, W, W.
+FourRows turyn_rows(std::string_view digits) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::array<std::vector<int>, 4> sequences;  // X, Y, Z, W
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const bool last = i + 1 == digits.size();
+    const std::size_t bits = kDigits.find(digits[i]) << (last ? 1U : 0U);
+    for (std::size_t s = 0; s < (last ? 3U : 4U); ++s)
+      sequences[s].push_back((bits >> (3 - s) & 1U) == 0 ? 1 : -1);
+  }
+  const auto& [x, y, z, w] = sequences;
+  const auto append = [](std::vector<int>& row, const std::vector<int>& part, int sign) {
+    for (const int value : part) row.push_back(sign * value);
+  };
+  FourRows out;
+  for (std::size_t k = 0; k < 4; ++k) {
+    append(out[k], z, 1);
+    append(out[k], w, k < 2 ? 1 : -1);
+    append(out[k], k < 2 ? x : y, k % 2 == 0 ? 1 : -1);
+  }
+  return out;
+}
+
+/// Williamson's symmetric first rows: entry 0 is 1, entries j and n − j are −1 where bit j − 1 is set. Found
+/// by an exact search over rows whose spectra do not exceed 4n.
+struct SymmetricRows {
+  Index circulant;
+  std::array<std::uint32_t, 4> minus;
+};
+constexpr std::array<SymmetricRows, 2> kWilliamson{
+    {{39, {0x26b7e, 0x2fb92, 0x15e6e, 0x6317d}}, {43, {0x099790, 0x1e559c, 0x0c6d0a, 0x0450f9}}}};
+
+const SymmetricRows* williamson(Index circulant) {
+  for (const SymmetricRows& rows : kWilliamson)
+    if (rows.circulant == circulant) return &rows;
+  return nullptr;
+}
+
+FourRows williamson_rows(const SymmetricRows& found) {
+  FourRows out;
+  for (std::size_t k = 0; k < 4; ++k) {
+    for (Index j = 0; j < found.circulant; ++j) {
+      const Index bit = std::min(j, found.circulant - j) - 1;
+      out[k].push_back(j > 0 && (found.minus[k] >> bit & 1U) != 0 ? -1 : 1);
+    }
+  }
+  return out;
+}
+
+/// With A, B, C, D circulant of the first rows, and R the exchange of first and last:
+///    A    BR    CR    DR
+///   −BR   A     DᵀR  −CᵀR
+///   −CR  −DᵀR   A     BᵀR
+///   −DR   CᵀR  −BᵀR   A
+Matrix goethals_seidel(const FourRows& rows) {
+  const auto n = static_cast<Index>(rows[0].size());
+  const auto at = [&](std::size_t k, Index shift) {
+    return static_cast<float>(rows[k][static_cast<std::size_t>((shift % n + n) % n)]);
+  };
+  // Which matrix stands where; its sign beside the diagonal; the lower right 3 × 3 has transposes.
+  constexpr std::array<std::array<std::size_t, 4>, 4> kPart{
+      {{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}}};
+  constexpr std::array<std::array<float, 4>, 4> kSign{
+      {{1, 1, 1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}, {-1, 1, -1, 1}}};
+  Matrix h(4 * n, 4 * n);
+  for (std::size_t p = 0; p < 4; ++p) {
+    for (std::size_t q = 0; q < 4; ++q) {
+      const std::size_t k = kPart[p][q];
+      const bool transposed = p > 0 && q > 0;
+      for (Index i = 0; i < n; ++i) {
+        for (Index j = 0; j < n; ++j) {
+          const Index column = p == q ? j : n - 1 - j;
+          const Index shift = p != q && transposed ? i - column : column - i;
+          h(static_cast<Index>(p) * n + i, static_cast<Index>(q) * n + j) = kSign[p][q] * at(k, shift);
+        }
+      }
+    }
+  }
+  return h;
+}
+
+// ---- all of them
+
+enum class Construction { none, sylvester, paley_one, paley_two, turyn, williamson };
+
+Construction find_construction(Index core) {
+  if (core == 1) return Construction::sylvester;
+  if (core < 4 || core % 4 != 0) return Construction::none;
+  const Index one = core - 1;      // = 3 mod 4
+  const Index two = core / 2 - 1;  // = 1 mod 4 where core / 2 is even once
+  // Primes before their powers: the matrices that were there first keep their places.
+  if (is_prime(one)) return Construction::paley_one;
+  if (two % 4 == 1 && is_prime(two)) return Construction::paley_two;
+  if (is_prime_power(one)) return Construction::paley_one;
+  if (two % 4 == 1 && is_prime_power(two)) return Construction::paley_two;
+  if (!turyn_type(core / 4).empty()) return Construction::turyn;
+  if (williamson(core / 4) != nullptr) return Construction::williamson;
+  return Construction::none;
+}
+
 }  // namespace
 
 HadamardOrder find_hadamard_order(Index order) {
@@ -78,16 +197,46 @@ HadamardOrder find_hadamard_order(Index order) {
     core /= 2;
     ++doublings;
   }
-  if (core == 1) return {1, doublings};
   for (; core <= kLargestCore && doublings >= 0; core *= 2, --doublings)
-    if (is_paley_one(core) || is_paley_two(core)) return {core, doublings};
+    if (find_construction(core) != Construction::none) return {core, doublings};
+  return {};
+}
+
+std::string hadamard_construction(Index core) {
+  switch (find_construction(core)) {
+    case Construction::none:
+      return {};
+    case Construction::sylvester:
+      return "Sylvester";
+    case Construction::paley_one:
+      return "Paley I";
+    case Construction::paley_two:
+      return "Paley II";
+    case Construction::turyn:
+      return "Turyn";
+    case Construction::williamson:
+      return "Williamson";
+  }
   return {};
 }
 
 Matrix hadamard_core(Index core) {
-  if (core == 1) return Matrix::Ones(1, 1);
-  assert(is_paley_one(core) || is_paley_two(core));
-  return is_paley_one(core) ? paley_one(core) : paley_two(core);
+  const Construction construction = find_construction(core);
+  assert(construction != Construction::none);
+  switch (construction) {
+    case Construction::none:
+    case Construction::sylvester:
+      return Matrix::Ones(1, 1);
+    case Construction::paley_one:
+      return paley_one(core);
+    case Construction::paley_two:
+      return paley_two(core);
+    case Construction::turyn:
+      return goethals_seidel(turyn_rows(turyn_type(core / 4)));
+    case Construction::williamson:
+      return goethals_seidel(williamson_rows(*williamson(core / 4)));
+  }
+  return {};
 }
 
 std::vector<Index> hadamard_blocks(Index channels) {

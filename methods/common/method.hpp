@@ -34,10 +34,18 @@ class SharedSteps {
   std::unique_ptr<State> state_;
 };
 
+/// One of the layers that read one input: its weights are rows of Calibration::w.
+struct LayerRows {
+  std::string name;  ///< as in the recording: "model.layers.1.self_attn.q_proj"
+  Index first = 0;
+  Index count = 0;
+};
+
 /// What a method may look at. It never sees evaluation tokens.
 struct Calibration {
   ConstMatrixRef x;                ///< calibration tokens × channels, finite, at least one token
-  ConstMatrixRef w;                ///< out × channels, finite; 0 rows where the recording has no weights
+  ConstMatrixRef w;                ///< out × channels, finite, of all layers that share a transform; 0 rows
+                                   ///< where the recording has no weights
   const RandomStream& random;      ///< fork it by label: random.fork("rotation 1")
   const Registries& registries;    ///< for methods made of others
   const StopFlag* stop = nullptr;  ///< check it in long loops; may be null
@@ -45,6 +53,7 @@ struct Calibration {
       nullptr;  ///< what already happened to x and w (a pipeline's earlier steps); may be null
   SharedSteps* shared = nullptr;       ///< may be null: then every step is found anew
   std::vector<std::string> path = {};  ///< what already happened, as Method::steps tells it
+  std::vector<LayerRows> layers = {};  ///< of w, from its first row on; empty: their names are not known
 
   void check_stop() const {
     if (stop != nullptr) stop->check();

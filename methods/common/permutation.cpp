@@ -16,6 +16,19 @@ std::vector<Index> descending(const ConstVectorRef& values) {
   return order;
 }
 
+std::vector<Index> deal_back_and_forth(const ConstVectorRef& values, Index block_size) {
+  const std::vector<Index> sorted = descending(values);
+  const Index blocks = values.size() / block_size;
+  std::vector<Index> out(sorted.size());
+  for (Index rank = 0; rank < values.size(); ++rank) {
+    const Index round = rank / blocks;
+    const Index position = rank % blocks;
+    const Index block = round % 2 == 0 ? position : blocks - 1 - position;
+    out[static_cast<std::size_t>(block * block_size + round)] = sorted[static_cast<std::size_t>(rank)];
+  }
+  return out;
+}
+
 std::string normalize_permutation(std::string_view text, const Registries& registries) {
   if (trim(text) == "none") return "none";
   const Spec spec = parse_spec(text);

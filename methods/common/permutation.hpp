@@ -28,6 +28,11 @@ class PermutationStrategy {
 /// Channels by value, largest first; equal values keep their order.
 std::vector<Index> descending(const ConstVectorRef& values);
 
+/// Channels by value, largest first, dealt to the K blocks back and forth: 0 … K-1, K-1 … 0, 0 …. (The
+/// released DuQuant code then sorts each block descending, which dealing from a sorted list has done
+/// already.) `block_size` divides the number of values.
+std::vector<Index> deal_back_and_forth(const ConstVectorRef& values, Index block_size);
+
 /// "none", or the canonical text of a registered strategy; SpecError with the nearest name otherwise.
 std::string normalize_permutation(std::string_view text, const Registries& registries);
 

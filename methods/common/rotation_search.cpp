@@ -165,6 +165,13 @@ StepRotation sign_hadamards(Index b, RandomStream random) {
   };
 }
 
+/// The block with the largest |x|; ties: the first.
+Index largest_block(const ConstMatrixRef& x, Index b) {
+  Index channel = 0;
+  channel_absmax(x).maxCoeff(&channel);
+  return channel / b;
+}
+
 }  // namespace
 
 RotationSettings at_width(const RotationSettings& settings, Index channels) {
@@ -236,7 +243,9 @@ SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSe
   check_search(settings, "rotation search");
   SearchedRotation out;
   if (settings.share_rotation) {
-    out.searches.push_back(search_rotation(x, settings, steps_of(0), stop));
+    const ConstMatrixRef rows =
+        settings.search_on == "largest-block" ? x.middleCols(largest_block(x, b) * b, b) : x;
+    out.searches.push_back(search_rotation(rows, settings, steps_of(0), stop));
   } else {
     const Index blocks = x.cols() / b;
     out.searches.resize(static_cast<std::size_t>(blocks));
@@ -268,6 +277,8 @@ std::string describe(const RotationSettings& settings) {
       fmt::format("block_size={}, steps={}, pivot={}, fresh_q={}, score={}, share_rotation={}, search={}",
                   settings.block_size, settings.steps, settings.pivot, settings.fresh_q, settings.score,
                   settings.share_rotation, settings.search);
+  if (settings.share_rotation && settings.search_on != RotationSettings{}.search_on)
+    out += fmt::format(", search_on={}", settings.search_on);
   if (settings.search == "hadamards") out += fmt::format(", candidates={}", settings.candidates);
   if (settings.search == "sample") out += fmt::format(", sample_rows={}", settings.sample_rows);
   return out;
@@ -277,7 +288,8 @@ double search_work(const RotationSettings& settings, Index tokens, Index channel
   const auto b = static_cast<double>(settings.block_size);
   const auto steps = static_cast<double>(settings.steps);
   const double searches = settings.share_rotation ? 1.0 : static_cast<double>(channels) / b;
-  const double rows = static_cast<double>(tokens) * static_cast<double>(channels) / b / searches;
+  const bool one_block = !settings.share_rotation || settings.search_on == "largest-block";
+  const double rows = static_cast<double>(tokens) * (one_block ? 1.0 : static_cast<double>(channels) / b);
   // Integers of 8 bits do four multiply-adds in the time of one in float.
   constexpr double kInteger = 0.25;
   // The share of the rows that is looked at before a step is left: measured on Gaussian data.

@@ -14,8 +14,8 @@
 
 namespace olab {
 
-/// How to search. The defaults are the paper's; "row", "per-search", "peak-to-peak" are the released code's
-/// (commit 62c5844, quantizer.py: rotation).
+/// How to search. The defaults are the paper's (but for search_on); "row", "per-search", "peak-to-peak" are
+/// the released code's (commit 62c5844, quantizer.py: rotation).
 struct RotationSettings {
   Index block_size = 128;  ///< b, channels per block
   Index steps = 256;       ///< N >= 0, greedy steps that are tried
@@ -26,10 +26,13 @@ struct RotationSettings {
   std::string fresh_q = "per-step";
   /// What is minimised over 0 … N steps: "absmax" = max |x| (Algorithm 1), "peak-to-peak" = max x − min x.
   std::string score = "absmax";
-  /// One matrix for all blocks, searched on the rows of all blocks together, or one per block. Remark 2 of
-  /// the paper takes the block with the largest outlier; the released code pools all blocks, and so do we in
-  /// both modes: the largest outlier leads the search either way, and no other block can get worse unseen.
+  /// One matrix for all blocks (paper and released code), or one per block.
   bool share_rotation = true;
+  /// Where blocks share: the rows that their matrix is searched on. "all-blocks": those of all blocks
+  /// together (released code), so that no block gets worse unseen. "largest-block": those of the block with
+  /// the largest |x| (Remark 2 of the paper; ties: the first). The default differs from the paper: on one
+  /// block, the others can only hope.
+  std::string search_on = "all-blocks";
   /// Which rotations are tried:
   /// "exact": the greedy search of Algorithm 1.
   /// "random-pivot": the same steps, but each exchanges a random channel, so that a product is left as soon
@@ -62,7 +65,11 @@ Schema<T>& add_search_toggles(Schema<T>& schema) {
       .choice("score", &T::score, "what the search minimises: max |x| (paper) or max - min (released code)",
               {"absmax", "peak-to-peak"})
       .param("share_rotation", static_cast<bool T::*>(&T::share_rotation),
-             "one matrix for all blocks (Remark 2) or one per block")
+             "one matrix for all blocks (paper and released code) or one per block")
+      .choice("search_on", &T::search_on,
+              "what a shared matrix is searched on: all blocks as rows (released code) or the block with the "
+              "largest |x| (paper, Remark 2)",
+              {"all-blocks", "largest-block"})
       .choice("search", &T::search,
               "which rotations are tried: the greedy search on all rows, with random exchanges, Hadamard "
               "matrices behind random signs, or the greedy search on the longest rows",
@@ -114,7 +121,8 @@ double search_work(const RotationSettings& settings, Index tokens, Index channel
 /// where the score was least (ties: the first; 0 steps = the identity). All of it is exact: which rows need
 /// no look is RowScorer's business. (The released code multiplies x step after step, so its scores differ
 /// from these in their last bits, and its exchanges where two entries tie to float rounding.) With equal
-/// steps, equal bits for any number of threads and on every level. share_rotation is not looked at.
+/// steps, equal bits for any number of threads and on every level. share_rotation and search_on are not
+/// looked at.
 RotationSearch search_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
                                const StepRotation& steps, const StopFlag* stop);
 
@@ -124,8 +132,8 @@ struct SearchedRotation {
   std::vector<RotationSearch> searches;
 };
 
-/// Searches once on all blocks, or once a block; `steps_of(block)` gives each search its steps (block 0 where
-/// they share). Error where the block size does not divide x's columns.
+/// Searches once on all blocks or on the largest, or once a block; `steps_of(block)` gives each search its
+/// steps (block 0 where they share). Error where the block size does not divide x's columns.
 SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
                                        const std::function<StepRotation(Index block)>& steps_of,
                                        const StopFlag* stop);

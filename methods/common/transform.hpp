@@ -86,19 +86,19 @@ std::shared_ptr<const Transform> make_block_rotation(Index channels, const std::
 
 /// What stands for the odd part m of a Hadamard block m · 2^k.
 enum class OddPart {
-  hadamard,  ///< a Hadamard matrix of the smallest order m · 2^i that Paley's constructions give
+  hadamard,  ///< a Hadamard matrix of the smallest order m · 2^i that can be built (hadamard_matrix.hpp)
   hartley,   ///< Hartley's matrix of order m, orthogonal for every m, but not of equal magnitudes
 };
 
 /// Block diagonal normalised Hadamard matrix of order `block` (block = channels: one full transform), after
 /// random signs (1 × channels of ±1; empty: none): x ← (x ∘ signs) · blockdiag(H). For a power of two H is
 /// Sylvester's, which is symmetric; other orders m · 2^k are F ⊗ Sylvester(2^k) / sqrt(block) with F of order
-/// m from Paley's constructions I or II over a prime field, or, for any odd m, Hartley's matrix
-/// F(i, j) = cos(2π i j / m) + sin(2π i j / m) (Bracewell 1983, J. Opt. Soc. Am. 73). Error where Paley's
-/// have no such order (the message lists the block sizes of this width that have one), where block does not
-/// divide channels, or on a sign other than ±1. Cost: log2(2^k) additions a channel, and where m > 1 m more,
-/// or (m + 1/m) / 2 + 2 for Hartley's matrix, which is applied by its even and odd half. Saves "block" (one
-/// integer), "signs" where there are any, and "core" (F, m × m) where m > 1.
+/// m from hadamard_core (Paley, Turyn, Williamson), or, for any odd m, Hartley's matrix
+/// F(i, j) = cos(2π i j / m) + sin(2π i j / m) (Bracewell 1983, J. Opt. Soc. Am. 73). Error where no
+/// construction has such an order (the message lists the block sizes of this width that have one), where
+/// block does not divide channels, or on a sign other than ±1. Cost: log2(2^k) additions a channel, and where
+/// m > 1 m more, or (m + 1/m) / 2 + 2 for Hartley's matrix, which is applied by its even and odd half. Saves
+/// "block" (one integer), "signs" where there are any, and "core" (F, m × m) where m > 1.
 std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vector signs,
                                                OddPart odd_part = OddPart::hadamard);
 

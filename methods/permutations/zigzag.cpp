@@ -6,21 +6,10 @@
 namespace olab {
 namespace {
 
-/// Channels, sorted by max|x| descending, are dealt to the K blocks back and forth: 0 … K-1, K-1 … 0, 0 ….
-/// The released code then sorts each block descending, which dealing from a sorted list has done already.
 struct Zigzag final : PermutationStrategy {
   std::vector<Index> order(const ConstMatrixRef& x, Index block_size, RandomStream /*random*/,
                            const StopFlag* /*stop*/) const override {
-    const std::vector<Index> sorted = descending(channel_absmax(x));
-    const Index blocks = x.cols() / block_size;
-    std::vector<Index> out(sorted.size());
-    for (Index rank = 0; rank < x.cols(); ++rank) {
-      const Index round = rank / blocks;
-      const Index position = rank % blocks;
-      const Index block = round % 2 == 0 ? position : blocks - 1 - position;
-      out[static_cast<std::size_t>(block * block_size + round)] = sorted[static_cast<std::size_t>(rank)];
-    }
-    return out;
+    return deal_back_and_forth(channel_absmax(x), block_size);
   }
 };
 

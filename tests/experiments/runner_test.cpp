@@ -200,6 +200,20 @@ TEST(Runner, LayersOfOneInputGetOneTransform) {
   EXPECT_EQ(values[0], values[1]);
   EXPECT_EQ(values[0], values[2]);
 }
+TEST(Runner, AMethodKnowsWhoseWeightsShareTheInput) {
+  // The scales of q_proj alone are other ones than those of q, k and v.
+  const std::vector<std::string> base{"data.profile=llama2-7b", "repeats=1", "quantizer.weight.bits=4"};
+  const auto kurtosis = [&](const std::string& share, const std::string& weights) {
+    const Plan plan =
+        plan_of(with(base, {"data.share_inputs=" + share, "methods=smoothquant(weights=" + weights + ")"}));
+    const auto layer = std::ranges::find_if(
+        plan.layers, [](const PlannedLayer& l) { return l.info.name.ends_with("q_proj"); });
+    return compute_run(plan, *layer, layer->runs.front(), all()).values.at("transformed.kurtosis");
+  };
+  EXPECT_NE(kurtosis("true", "all-layers"), kurtosis("true", "one-layer"));
+  EXPECT_EQ(kurtosis("true", "one-layer"), kurtosis("false", "all-layers")) << "q_proj alone, both";
+  EXPECT_EQ(kurtosis("false", "one-layer"), kurtosis("false", "all-layers"));
+}
 TEST(Runner, AnOutputInTilesHasTheErrorOfTheWhole) {
   // 300 tokens are more than one tile; kurtosis wants to see the whole output, nmse does not.
   const std::vector<std::string> base{"methods=rtn", "repeats=1", "data.evaluation_tokens=300"};

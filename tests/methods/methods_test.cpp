@@ -49,6 +49,12 @@ std::vector<std::string> specs_of_all_methods(const Registries& r) {
   out.emplace_back(
       "duquant(block_size=64,max_rotation_step=5,pivot=row,fresh_q=per-search,score=peak-to-peak)");
   out.emplace_back("hadamard(block_size=full,signs=false)");
+  // Not mode=printed: outliers of thousands beside ones of one leave less of float than the bounds ask for.
+  for (const char* mode : {"paper", "code"})
+    out.push_back("duquant(mode=" + std::string(mode) + ",block_size=32,max_rotation_step=5)");
+  out.emplace_back("smoothquant(direction=multiply,weights=one-layer,clamps=none)");
+  for (const char* strategy : {"mass_diffusion", "simulated_annealing(steps=500)", "random(pairing)"})
+    out.push_back("permute(" + std::string(strategy) + ",block_size=32)");
   return out;
 }
 
@@ -238,7 +244,8 @@ TEST(Methods, AreRegistered) {
       r.methods.canonical("duquant", r),
       "duquant(smooth=true,alpha=0.6,rotation=true,permutation=zigzag,permutation_times=1,block_size=128,"
       "max_rotation_step=256,second_rotation=true,pivot=channel,fresh_q=per-step,score=absmax,"
-      "share_rotation=true,search=exact,candidates=33,sample_rows=512)");
+      "share_rotation=true,search_on=all-blocks,search=exact,candidates=33,sample_rows=512,"
+      "smooth_direction=divide,smooth_weights=all-layers,smooth_clamps=released)");
 }
 
 TEST(Rtn, ChangesNothing) {
@@ -261,11 +268,82 @@ TEST(SmoothQuant, BalancesActivationsAndWeightsByAlpha) {
   EXPECT_FLOAT_EQ(scale(0, 1), 2);                     // 1 / sqrt(1/4)
   EXPECT_FLOAT_EQ(scale(0, 2), std::sqrt(0.1F));       // a dead channel counts 1e-5
   EXPECT_FLOAT_EQ(scale(0, 3), 3 / std::sqrt(1e-5F));  // and so does a dead weight
-  const Vector alone = smoothing_scale(layer.x, Matrix(0, 4), 0.5);
+  SmoothingSettings settings;
+  const Vector alone = smoothing_scale(layer.x, Matrix(0, 4), settings);
   EXPECT_FLOAT_EQ(alone[0], 4);      // without weights every max|w| is 1
   EXPECT_FLOAT_EQ(alone[2], 1e-2F);  // scales below 1e-2 are lifted
+  settings.clamps = "none";
+  const Vector free = smoothing_scale(layer.x, layer.w, settings);
+  EXPECT_FLOAT_EQ(free[0], 2);
+  EXPECT_EQ(free[2], 1.0F);  // a dead channel has no scale
+  EXPECT_EQ(free[3], 1.0F);  // nor has one without weights
+  layer.x.col(2).setConstant(1e-6F);
+  EXPECT_FLOAT_EQ(smoothing_scale(layer.x, layer.w, settings)[2], 0.1F);  // sqrt(1e-6 / 1e-4): both stand
+  layer.w(0, 2) = 100;
+  EXPECT_FLOAT_EQ(smoothing_scale(layer.x, layer.w, settings)[2], 1e-4F);  // and nothing is lifted
+  settings.clamps = "released";
+  EXPECT_FLOAT_EQ(smoothing_scale(layer.x, layer.w, settings)[2], 1e-2F);
   EXPECT_EQ(error_of([&] { r.methods.make("smooth(alpha=1.5)", r); }),
             "smoothquant.alpha: 1.5 is outside 0 to 1");
+}
+
+TEST(SmoothQuant, MultipliesActivationsWhereToldAsThePaperOfDuQuantPrintsIt) {
+  const Registries r = test::method_registries();
+  const test::Layer layer{Matrix{{4.0F, -1.0F}, {-16.0F, 1.0F}}, Matrix{{4.0F, -0.25F}}};  // scales 2, 2
+  Matrix x = layer.x;
+  Matrix w = layer.w;
+  const Chain chain = calibrate("smoothquant(direction=multiply)", layer, r);
+  chain.apply_to_activations(x);
+  chain.apply_to_weights(w);
+  EXPECT_EQ(x, Matrix(2 * layer.x));
+  EXPECT_EQ(w, Matrix(layer.w / 2));
+}
+
+/// q_proj and k_proj, or gate_proj and up_proj, stand one below the other.
+TEST(SmoothQuant, TakesTheMaximaOfAllLayersOrOfTheOneThatTheReleasedCodeTakes) {
+  const Registries r = test::method_registries();
+  const RandomStream random(1);
+  const Matrix x = Matrix::Constant(1, 2, 4.0F);
+  const Matrix w{{1.0F, 0.25F}, {-4.0F, 0.0F}, {0.0F, -16.0F}};
+  const auto scales = [&](const std::string& spec, const std::vector<LayerRows>& layers) {
+    Matrix out = Matrix::Ones(1, 2);
+    Calibration calibration{x, w, random, r};
+    calibration.layers = layers;
+    r.methods.make(spec, r)->calibrate(calibration).apply_to_weights(out);
+    return out;
+  };
+  const Matrix all{{1.0F, 0.5F}};    // maxima 4, 16
+  const Matrix first{{2.0F, 4.0F}};  // maxima 1, 1/4
+  const Matrix last{{1.0F, 0.5F}};   // maxima 4, 16: those of rows 1 and 2
+  const std::vector<LayerRows> qk{{"model.layers.0.self_attn.q_proj", 0, 1},
+                                  {"model.layers.0.self_attn.k_proj", 1, 2}};
+  const std::vector<LayerRows> gate{{"model.layers.0.mlp.gate_proj", 0, 2},
+                                    {"model.layers.0.mlp.up_proj", 2, 1}};
+  EXPECT_EQ(scales("smoothquant", qk), all);
+  EXPECT_EQ(scales("smoothquant(weights=one-layer)", qk), first);
+  EXPECT_EQ(scales("smoothquant(weights=one-layer)", {{"x.mlp.gate_proj", 0, 1}, {"x.mlp.up_proj", 1, 2}}),
+            last);
+  const Matrix up = scales("smoothquant(weights=one-layer)", gate);  // maxima 0 (1e-5), 16
+  EXPECT_FLOAT_EQ(up(0, 0), 2 / std::sqrt(1e-5F));
+  EXPECT_FLOAT_EQ(up(0, 1), 0.5F);
+  // One layer, or names that say nothing: all of w.
+  EXPECT_EQ(scales("smoothquant(weights=one-layer)", {}), all);
+  EXPECT_EQ(scales("smoothquant(weights=one-layer)", {{"a.down_proj", 0, 3}}), all);
+  // Wherever smoothing stands.
+  EXPECT_EQ(
+      scales("duquant(block_size=2,alpha=0.5,smooth_weights=one-layer,rotation=false,permutation_times=0)",
+             qk),
+      first);
+  EXPECT_EQ(scales("pipeline(rtn | smooth(weights=one-layer))", qk), first);
+}
+
+TEST(SmoothQuant, TellsItsStepsApart) {
+  SmoothingSettings settings;
+  EXPECT_EQ(smoothing_step(settings), "smooth(0.5)");
+  settings.direction = "multiply";
+  settings.weights = "one-layer";
+  settings.clamps = "none";
+  EXPECT_EQ(smoothing_step(settings), "smooth(0.5, direction=multiply, weights=one-layer, clamps=none)");
 }
 
 TEST(HadamardMethod, IsFullOrInBlocksWithOrWithoutSigns) {
@@ -351,10 +429,32 @@ TEST(DuQuant, EveryToggleOfTheSearchChangesTheResult) {
   const std::string base = "duquant(block_size=16,max_rotation_step=12";
   const Matrix paper = as_matrix(calibrate(base + ")", layer, r), 64);
   for (const char* toggle :
-       {",pivot=row", ",fresh_q=per-search", ",score=peak-to-peak", ",share_rotation=false", ",alpha=0.5",
-        ",permutation=random", ",permutation=absmax", ",search=random-pivot", ",search=hadamards",
-        ",search=sample,sample_rows=1"})
+       {",pivot=row", ",fresh_q=per-search", ",score=peak-to-peak", ",share_rotation=false",
+        ",search_on=largest-block", ",alpha=0.5", ",permutation=random", ",permutation=random(pairing)",
+        ",permutation=absmax", ",permutation=mass_diffusion", ",permutation=simulated_annealing",
+        ",search=random-pivot", ",search=hadamards", ",search=sample,sample_rows=1",
+        ",smooth_direction=multiply", ",smooth_clamps=none"})
     EXPECT_NE(as_matrix(calibrate(base + toggle + ")", layer, r), 64), paper) << toggle;
+}
+
+TEST(DuQuant, ModesSetEveryToggleOfPaperAndCode) {
+  const Registries r = test::method_registries();
+  const auto toggles = [&](const std::string& mode) {
+    const Params params = r.methods.resolve(parse_spec("duquant(mode=" + mode + ")"), r);
+    std::string out;
+    for (const ParamInfo& p : r.methods.info("duquant").params)
+      if (p.name == "pivot" || p.name == "fresh_q" || p.name == "score" || p.name == "share_rotation" ||
+          p.name == "search_on" || p.name.starts_with("smooth_"))
+        out += p.format(params.at(p.name)) + " ";
+    return out;
+  };
+  EXPECT_EQ(toggles("paper"), "channel per-step absmax true largest-block divide all-layers none ");
+  EXPECT_EQ(toggles("code"), "row per-search peak-to-peak true all-blocks divide one-layer released ");
+  EXPECT_EQ(toggles("printed"), "channel per-step absmax true largest-block multiply all-layers none ");
+  // What stands beside a mode wins, wherever it stands.
+  EXPECT_EQ(toggles("paper,pivot=row"), "row per-step absmax true largest-block divide all-layers none ");
+  EXPECT_FALSE(r.methods.info("duquant").note("clip_precedence").empty());
+  EXPECT_FALSE(r.methods.info("duquant").note("value_hadamard").empty());
 }
 
 TEST(DuQuant, DrawsTheSameRandomNumbersWhateverIsLeftOut) {
@@ -413,8 +513,7 @@ TEST(DuQuant, RefusesBadParameters) {
   const Registries r = test::method_registries();
   EXPECT_EQ(error_of([&] { r.methods.make("duquant(permutation=zigzg)", r); }),
             "duquant.permutation: no permutation is called 'zigzg'; did you mean 'zigzag'? Known: none, "
-            "absmax, random, "
-            "zigzag");
+            "absmax, mass_diffusion, random, simulated_annealing, zigzag");
   EXPECT_EQ(error_of([&] { r.methods.make("duquant(pivot=column)", r); }),
             "duquant.pivot: 'column' is no choice; known: channel, row");
   EXPECT_EQ(error_of([&] { r.methods.make("duquant(max_rotation_step=0)", r); }),
@@ -467,7 +566,8 @@ TEST(Pipeline, NumbersTheRandomStreamsOfAllItsSteps) {
 TEST(Pipeline, HasACanonicalTextWithEveryParameter) {
   const Registries r = test::method_registries();
   EXPECT_EQ(r.methods.canonical("pipeline(smooth|permute(none))", r),
-            "pipeline(steps=[smoothquant(alpha=0.5) | permute(strategy=none,block_size=128)])");
+            "pipeline(steps=[smoothquant(alpha=0.5,direction=divide,weights=all-layers,clamps=released) | "
+            "permute(strategy=none,block_size=128)])");
   EXPECT_EQ(r.methods.canonical("pipeline(\"rtn\")", r), "pipeline(steps=rtn)");
 }
 

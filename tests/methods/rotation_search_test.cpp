@@ -491,6 +491,9 @@ TEST(Settings, TextNamesWhatTheResultDependsOnAndNothingElse) {
   s.candidates = 5;
   s.sample_rows = 7;
   EXPECT_EQ(describe(s), exact);
+  s.search_on = "largest-block";
+  EXPECT_NE(describe(s).find(", search_on=largest-block"), std::string::npos);
+  s.search_on = "all-blocks";
   s.search = "hadamards";
   EXPECT_NE(describe(s).find("search=hadamards, candidates=5"), std::string::npos);
   s.search = "sample";
@@ -609,6 +612,37 @@ TEST(BlockSearch, FindsOneMatrixForAllBlocksOrOnePerBlock) {
     EXPECT_EQ(alone.rotation, own.searches[static_cast<std::size_t>(k)].rotation);
   }
   EXPECT_NE(own.searches[0].scores, own.searches[1].scores);
+}
+
+TEST(BlockSearch, LooksAtTheBlockWithTheLargestOutlierAloneWhereAsked) {
+  // Blocks of 2: the largest entry is in the second, though the third holds more.
+  Matrix x(2, 6);
+  x << 1, 2, 3, -9, 8, 8,  //
+      0, 1, 4, 1, 8, -8;
+  RotationSettings s = settings(2, 6);
+  s.search_on = "largest-block";
+  const RandomStream random(3);
+  const SearchedRotation found = search_block_rotation(x, s, random_block_steps(s, random), nullptr);
+  ASSERT_EQ(found.searches.size(), 1U);
+  EXPECT_EQ(found.searches[0].scores.front(), 9.0F);
+  const RotationSearch same =
+      search_rotation(x.middleCols(2, 2), s, random_block_steps(s, random)(0), nullptr);
+  expect_equal(found.searches[0], same, "largest block");
+  // It is applied to all blocks.
+  Matrix t = Matrix::Identity(6, 6);
+  found.transform->apply_to_activations(t);
+  EXPECT_EQ(Matrix(t.topLeftCorner(2, 2)), Matrix(t.bottomRightCorner(2, 2)));
+  // A tie goes to the first block; with a matrix per block the setting is without effect.
+  x(0, 4) = -9;
+  const SearchedRotation tied = search_block_rotation(x, s, random_block_steps(s, random), nullptr);
+  expect_equal(tied.searches[0], same, "tie");
+  x(0, 4) = -9.5F;
+  EXPECT_EQ(search_block_rotation(x, s, random_block_steps(s, random), nullptr).searches[0].scores.front(),
+            9.5F);
+  s.share_rotation = false;
+  const std::string apart = describe(s);
+  s.search_on = "all-blocks";
+  EXPECT_EQ(describe(s), apart);
 }
 
 TEST(BlockSearch, GivesTheSameBitsForAnyNumberOfThreads) {

@@ -121,8 +121,8 @@ TEST(HadamardTransform, FlipsSignsThenAddsAndSubtracts) {
 }
 
 TEST(HadamardTransform, RefusesOrdersThatCannotBeBuiltAndNamesTheBlocksThatCan) {
-  EXPECT_EQ(error_of([] { make_hadamard(172, 172, {}); }),
-            "hadamard: no Hadamard matrix of order 172 is available; block sizes of the 172 channels that "
+  EXPECT_EQ(error_of([] { make_hadamard(268, 268, {}); }),
+            "hadamard: no Hadamard matrix of order 268 is available; block sizes of the 268 channels that "
             "have one: "
             "2, 4; odd_part=hartley takes any size");
   EXPECT_EQ(
@@ -178,6 +178,27 @@ TEST(HadamardTransform, KeepsTheProductOverTheWholeWidthOf11008) {
   Chain chain;
   chain.add(make_hadamard(11008, 11008, signs, OddPart::hartley));
   EXPECT_LT(test::product_error({x, w}, chain), 2e-6);
+}
+
+TEST(HadamardTransform, KeepsTheProductOverTheWholeWidthsOfModels) {
+  for (const Index width :
+       {11008, 13824, 14336, 28672, 18944, 29568, 17408, 25600, 4864, 9728, 5376, 21504, 8960}) {
+    Matrix x(2, width);
+    Matrix w(2, width);
+    RandomStream random(static_cast<std::uint64_t>(width));
+    random.fill_normal(x);
+    random.fill_normal(w);
+    x(0, width / 3) = 1000;
+    Chain chain;
+    chain.add(make_hadamard(width, width, {}));
+    EXPECT_LT(test::product_error({x, w}, chain), 2e-6) << width;
+    // An outlier is spread over all channels in equal parts.
+    Matrix one = Matrix::Zero(1, width);
+    one(0, width / 3) = 1;
+    chain.apply_to_activations(one);
+    EXPECT_LT((one.cwiseAbs().array() * std::sqrt(static_cast<float>(width)) - 1).abs().maxCoeff(), 1e-6)
+        << width;
+  }
 }
 
 TEST(Cost, CountsWhatEachTransformDoesForOneToken) {
