@@ -20,7 +20,8 @@ std::vector<std::string> find_labels(std::span<const RunRecord> runs, const std:
                                      const Registries& r);
 
 struct CompareOptions {
-  std::string a;  ///< labels or specifications; both empty: every pair of methods of the study
+  bool all = false;  ///< every pair of methods of the study, instead of a and b
+  std::string a;     ///< labels or specifications
   std::string b;
   std::string study;  ///< empty: the study put last that holds both (all: the last)
   std::string value = "output.nmse";
