@@ -20,9 +20,9 @@ std::vector<std::string> find_labels(std::span<const RunRecord> runs, const std:
                                      const Registries& r);
 
 struct CompareOptions {
-  std::string a;  ///< labels or specifications
+  bool all = false;  ///< every pair of methods of the study, instead of a and b
+  std::string a;     ///< labels or specifications
   std::string b;
-  bool all = false;   ///< every pair of methods of the study, instead of a and b
   std::string study;  ///< empty: the study put last that holds both (all: the last)
   std::string value = "output.nmse";
   Observations over = Observations::layers;

@@ -67,8 +67,9 @@ std::string too_few(const PairedGroup& group, const PairedOptions& options) {
   if (group.seeds >= needed)
     out += fmt::format("; or compare over the {} seeds, which speaks of these layers alone", group.seeds);
   else
-    out += fmt::format("; or {} more for a comparison over seeds, which speaks of these layers alone",
-                       count_of(needed - group.seeds, "seed"));
+    out += fmt::format("; or {} more{} for a comparison over seeds, which speaks of these layers alone",
+                       count_of(needed - group.seeds, "seed"),
+                       group.seeds == 1 ? ", if seeds change anything," : "");
   return out;
 }
 

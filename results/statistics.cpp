@@ -145,7 +145,7 @@ Ties ties_of(std::vector<std::int64_t> ranks) {
   return out;
 }
 
-int sign_of(std::int64_t value) {
+std::int64_t sign_of(std::int64_t value) {
   return value > 0 ? 1 : value < 0 ? -1 : 0;
 }
 

@@ -406,15 +406,14 @@ int main_checked(int argc, char** argv) {
   });
 
   struct {
-    std::vector<std::string> names;
     std::string format = "text", over = "layers";
     olab::CompareOptions methods;
   } compare;
   CLI::App* compare_app = app.add_subcommand(
       "compare", "whether two methods of a stored study differ, with tests; or two stored runs side by side");
-  compare_app
-      ->add_option("names", compare.names, "two methods (labels, or specifications), or two runs (ids, keys)")
-      ->expected(0, 2);
+  compare_app->add_option("a", compare.methods.a,
+                          "a method (its label, or a specification), or a run (id or key)");
+  compare_app->add_option("b", compare.methods.b, "what it is compared with");
   CLI::Option* compare_study =
       compare_app->add_option("--study", compare.methods.study,
                               "name of a stored study (default: the newest that holds both methods)");
@@ -434,22 +433,17 @@ int main_checked(int argc, char** argv) {
   compare_app->callback([&] {
     action = [&] {
       const olab::Format format = olab::parse_format(compare.format);
-      if (compare.names.size() != (compare.methods.all ? 0 : 2))
+      const std::string& a = compare.methods.a;
+      const std::string& b = compare.methods.b;
+      if (compare.methods.all != a.empty() || compare.methods.all != b.empty())
         throw Error(compare.methods.all ? "compare: --all compares every pair of methods and takes no names"
                                         : "compare: give two methods or two runs, or --all");
       const bool for_methods =
           compare.methods.all || compare_study->count() + compare_value->count() + compare_over->count() > 0;
-      const bool runs = std::ranges::all_of(compare.names, [](const std::string& name) {
-        return !name.empty() && name.find_first_not_of("0123456789abcdef") == std::string::npos;
-      });
       const olab::Store store = common.existing();
-      if (runs && !for_methods) {
-        print(olab::compare_runs(store.run(compare.names[0]), store.run(compare.names[1]), format));
+      if (!for_methods && (a + b).find_first_not_of("0123456789abcdef") == std::string::npos) {
+        print(olab::compare_runs(store.run(a), store.run(b), format));
         return kGood;
-      }
-      if (!compare.names.empty()) {
-        compare.methods.a = compare.names[0];
-        compare.methods.b = compare.names[1];
       }
       if (compare.over == "seeds") compare.methods.over = olab::Observations::seeds;
       print(olab::compare_methods(store, compare.methods, common.registries(), format));
