@@ -21,7 +21,7 @@ constexpr const char* kStudy = R"yaml(
 study: benchmark
 data: {profile: llama2-7b, layers: "*.{0,1}.mlp.down_proj", calibration_tokens: 256, evaluation_tokens: 256, in_features: 1024, out_features: 1024}
 quantizer: {activation: {bits: 4}, weight: {bits: [4, 8]}}
-methods: [rtn, smoothquant, "hadamard(block_size=128)", "duquant(max_rotation_step=16)"]
+methods: [rtn, smoothquant, "hadamard(block_size=128)", "duquant(search=exact,max_rotation_step=16)"]
 )yaml";
 
 std::size_t run_study(const Registries& r, const std::vector<std::string>& overrides, int threads) {
@@ -50,7 +50,7 @@ void whole(benchmark::State& state) {
 void one_by_one(benchmark::State& state) {
   const Registries r = make_registries();
   const std::vector<std::string> methods{"rtn", "smoothquant", "hadamard(block_size=128)",
-                                         "duquant(max_rotation_step=16)"};
+                                         "duquant(search=exact,max_rotation_step=16)"};
   for (auto _ : state) {
     std::size_t computed = 0;
     for (const std::string& m : methods)

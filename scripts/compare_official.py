@@ -59,7 +59,7 @@ MODES = {  # of the released code: what is added to its environment
 }
 EVALUATION_TOKENS = 16  # a study wants some; they come after the calibration tokens and are not timed
 TIE = 1e-5  # relative: rounding of x R over a block
-SEARCH = "pivot: row, fresh_q: per-search, score: peak-to-peak, share_rotation: true"
+SEARCH = "search: exact, pivot: row, fresh_q: per-search, score: peak-to-peak, share_rotation: true"
 
 
 class CompareError(Exception):

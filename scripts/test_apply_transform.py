@@ -480,7 +480,7 @@ class RoundTrip(Case):
         "hadamard(block_size=full)": ["hadamard"],
         "hadamard(block_size=6,odd_part=hartley)": ["hadamard"],
         "rotate(block_size=8,steps=3,share_rotation=false)": ["block_rotation"],
-        "duquant(block_size=16,max_rotation_step=8)":
+        "duquant(block_size=16,search=exact,max_rotation_step=8)":
             ["channel_scale", "block_rotation", "permutation", "block_rotation"],
         "smooth | permute(zigzag,block_size=8) | hadamard(block_size=24)":
             ["channel_scale", "permutation", "hadamard"],

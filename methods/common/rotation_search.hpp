@@ -46,7 +46,7 @@ struct RotationSettings {
 };
 
 /// Error where the settings, with block_size as a number, cannot be used: "hadamards" on a block without a
-/// Hadamard matrix.
+/// Hadamard matrix, or with steps, pivot or fresh_q, which it has no use for.
 void check_search(const RotationSettings& settings, const std::string& who);
 
 /// The settings with block_size as a number: kFullBlock and kAutoBlock (block_size.hpp) resolved for a width.

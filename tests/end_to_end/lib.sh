@@ -79,7 +79,7 @@ quantizer:
 methods:
   - rtn
   - hadamard: {block_size: [16, 32], signs: true}
-  - duquant: {block_size: 32, max_rotation_step: 8}
+  - duquant: {mode: paper, block_size: 32, max_rotation_step: 8}
 views:
   - table: {rows: method, columns: layer_kind, value: output.nmse}
   - chart: {kind: line, x: block_size, y: output.nmse, series: method}

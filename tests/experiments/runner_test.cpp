@@ -34,7 +34,7 @@ constexpr const char* kStudy = R"yaml(
 study: small
 data: {profile: gaussian, layers: "*.0.*", calibration_tokens: 24, evaluation_tokens: 16, in_features: 64, out_features: 24}
 quantizer: {activation: {bits: 4, clip: 0.9}, weight: {bits: [4, 8]}}
-methods: [rtn, "hadamard(block_size=16,signs=true)", "duquant(block_size=16,max_rotation_step=4)"]
+methods: [rtn, "hadamard(block_size=16,signs=true)", "duquant(block_size=16,search=exact,max_rotation_step=4)"]
 repeats: 2
 )yaml";
 
@@ -138,9 +138,9 @@ TEST(Runner, ThreadsAndOrderDoNotChangeABit) {
 }
 /// Methods that begin alike, and quantizers that reuse what the others made.
 const std::vector<std::string> kAlike{
-    "methods=[rtn, smoothquant(alpha=0.6), \"duquant(block_size=16,max_rotation_step=4,permutation=none)\", "
-    "\"duquant(block_size=16,max_rotation_step=4)\", "
-    "\"duquant(block_size=16,max_rotation_step=4,smooth=false)\", "
+    "methods=[rtn, smoothquant(alpha=0.6), \"duquant(block_size=16,search=exact,max_rotation_step=4,permutation=none)\", "
+    "\"duquant(block_size=16,search=exact,max_rotation_step=4)\", "
+    "\"duquant(block_size=16,search=exact,max_rotation_step=4,smooth=false)\", "
     "\"pipeline(smooth(alpha=0.6) | rotate(block_size=16,steps=4) | permute(random,block_size=16))\"]",
     "quantizer.activation.bits=4,8", "data.layers=*.0.*,*.1.*", "data.profile=llama2-7b"};
 std::vector<std::string> with(std::vector<std::string> overrides, const std::vector<std::string>& more) {
@@ -283,8 +283,8 @@ TEST(Runner, AStopLeavesNoRunOpen) {
 TEST(Runner, MethodsSeeCalibrationTokensOnly) {
   // The same layer with other evaluation tokens must give the same transform: the transformed weights tell.
   const Plan a =
-      plan_of({"methods=duquant(block_size=16,max_rotation_step=4)", "repeats=1", "quantizer.weight.bits=4"});
-  const Plan b = plan_of({"methods=duquant(block_size=16,max_rotation_step=4)", "repeats=1",
+      plan_of({"methods=duquant(block_size=16,search=exact,max_rotation_step=4)", "repeats=1", "quantizer.weight.bits=4"});
+  const Plan b = plan_of({"methods=duquant(block_size=16,search=exact,max_rotation_step=4)", "repeats=1",
                           "quantizer.weight.bits=4", "data.evaluation_tokens=8", "data.tokens=40"});
   const Measured ma = compute_run(a, a.layers[0], a.layers[0].runs[0], all());
   const Measured mb = compute_run(b, b.layers[0], b.layers[0].runs[0], all());

@@ -41,7 +41,7 @@ methods:
   - hadamard(block_size=6,odd_part=hartley)
   - permute(random,block_size=16)
   - rotate(block_size=8,steps=3,share_rotation=false)
-  - duquant(block_size=16,max_rotation_step=4,permutation_times=2)
+  - duquant(block_size=16,search=exact,max_rotation_step=4,permutation_times=2)
   - smooth | permute(zigzag,block_size=8) | hadamard(block_size=24)
 seed: 5
 )yaml";

@@ -38,7 +38,8 @@ std::vector<std::string> specs_of_all_methods(const Registries& r) {
     for (const ParamInfo& p : r.methods.info(name).params) {
       if (p.type().rfind("integer", 0) != 0) continue;
       if (p.name == "block_size") params += "block_size=32,";
-      if (p.name == "steps" || p.name == "max_rotation_step") params.append(p.name).append("=6,");
+      if (p.name == "steps" || p.name == "max_rotation_step")
+        params.append("search=exact,").append(p.name).append("=6,");
     }
     if (!params.empty()) params.pop_back();
     out.push_back(params.empty() ? name : name + "(" + params + ")");
@@ -47,11 +48,12 @@ std::vector<std::string> specs_of_all_methods(const Registries& r) {
       "pipeline(permute(random, block_size=16) | rotate(block_size=16, steps=4, share_rotation=false) | "
       "smooth)");
   out.emplace_back(
-      "duquant(block_size=64,max_rotation_step=5,pivot=row,fresh_q=per-search,score=peak-to-peak)");
+      "duquant(block_size=64,search=exact,max_rotation_step=5,pivot=row,fresh_q=per-search,score=peak-to-peak)");
+  out.emplace_back("duquant(block_size=32)");
   out.emplace_back("hadamard(block_size=full,signs=false)");
   // Not mode=printed: outliers of thousands beside ones of one leave less of float than the bounds ask for.
   for (const char* mode : {"paper", "code"})
-    out.push_back("duquant(mode=" + std::string(mode) + ",block_size=32,max_rotation_step=5)");
+    out.push_back("duquant(mode=" + std::string(mode) + ",block_size=32,search=exact,max_rotation_step=5)");
   out.emplace_back("smoothquant(direction=multiply,weights=one-layer,clamps=none)");
   for (const char* strategy : {"mass_diffusion", "simulated_annealing(steps=500)", "random(pairing)"})
     out.push_back("permute(" + std::string(strategy) + ",block_size=32)");
@@ -77,7 +79,7 @@ TEST(SharedSteps, AreFoundUnderTheStepsThatMethodsTell) {
   const RandomStream random(5);
   for (const char* spec :
        {"smoothquant(alpha=0.7)", "rotate(block_size=16,steps=3)", "permute(random,block_size=16)",
-        "duquant(block_size=16,max_rotation_step=3,permutation_times=2)",
+        "duquant(block_size=16,search=exact,max_rotation_step=3,permutation_times=2)",
         "duquant(block_size=16,rotation=false)",
         "pipeline(smooth | hadamard(block_size=16) | rotate(block_size=16,steps=2) | "
         "permute(zigzag,block_size=16) | "
@@ -244,7 +246,7 @@ TEST(Methods, AreRegistered) {
       r.methods.canonical("duquant", r),
       "duquant(smooth=true,alpha=0.6,rotation=true,permutation=zigzag,permutation_times=1,block_size=128,"
       "max_rotation_step=256,second_rotation=true,pivot=channel,fresh_q=per-step,score=absmax,"
-      "share_rotation=true,search_on=all-blocks,search=exact,candidates=33,sample_rows=512,"
+      "share_rotation=true,search_on=all-blocks,search=hadamards,candidates=33,sample_rows=512,"
       "smooth_direction=divide,smooth_weights=all-layers,smooth_clamps=released)");
 }
 
@@ -408,7 +410,7 @@ TEST(DuQuant, BuildsTheChainThatItsTogglesName) {
   const std::string p = "permutation";
   const std::string rot = "block_rotation";
   const auto of = [&](const std::string& params) {
-    return kinds(calibrate("duquant(block_size=8,max_rotation_step=2" + params + ")", layer, r));
+    return kinds(calibrate("duquant(block_size=8,search=exact,max_rotation_step=2" + params + ")", layer, r));
   };
   using Kinds = std::vector<std::string>;
   EXPECT_EQ(of(""), (Kinds{s, rot, p, rot}));
@@ -426,7 +428,7 @@ TEST(DuQuant, BuildsTheChainThatItsTogglesName) {
 TEST(DuQuant, EveryToggleOfTheSearchChangesTheResult) {
   const Registries r = test::method_registries();
   const test::Layer layer = make_layer(6, 64, 4, 21);
-  const std::string base = "duquant(block_size=16,max_rotation_step=12";
+  const std::string base = "duquant(block_size=16,search=exact,max_rotation_step=12";
   const Matrix paper = as_matrix(calibrate(base + ")", layer, r), 64);
   for (const char* toggle :
        {",pivot=row", ",fresh_q=per-search", ",score=peak-to-peak", ",share_rotation=false",
@@ -460,7 +462,7 @@ TEST(DuQuant, ModesSetEveryToggleOfPaperAndCode) {
 TEST(DuQuant, DrawsTheSameRandomNumbersWhateverIsLeftOut) {
   const Registries r = test::method_registries();
   const test::Layer layer = make_layer(6, 32, 4, 11);
-  const std::string base = "duquant(smooth=false,permutation=random,block_size=8,max_rotation_step=4";
+  const std::string base = "duquant(smooth=false,permutation=random,block_size=8,search=exact,max_rotation_step=4";
   const auto all = calibrate(base + ")", layer, r).transforms();
   const auto no_second = calibrate(base + ",second_rotation=false)", layer, r).transforms();
   const auto no_first = calibrate(base + ",rotation=false)", layer, r).transforms();
@@ -487,7 +489,7 @@ TEST(DuQuant, IsTheRecipeThatTheGoldenTestsCheck) {
   RotatePermuteTrace trace;
   const Chain chain = rotate_and_permute(layer.x, recipe, {layer.x, layer.w, random, r}, {}, &trace);
   expect_equal(chain,
-               calibrate("duquant(smooth=false,block_size=8,max_rotation_step=5,pivot=row,fresh_q=per-search,"
+               calibrate("duquant(smooth=false,block_size=8,search=exact,max_rotation_step=5,pivot=row,fresh_q=per-search,"
                          "score=peak-to-peak)",
                          layer, r),
                32, "released mode");
@@ -503,8 +505,8 @@ TEST(DuQuant, FlattensOutliersMoreThanItsParts) {
     calibrate(spec, layer, r).apply_to_activations(x);
     return x.cwiseAbs().maxCoeff();
   };
-  const float one = absmax("duquant(smooth=false,block_size=32,max_rotation_step=32,permutation_times=0)");
-  const float both = absmax("duquant(smooth=false,block_size=32,max_rotation_step=32)");
+  const float one = absmax("duquant(smooth=false,block_size=32,search=exact,max_rotation_step=32,permutation_times=0)");
+  const float both = absmax("duquant(smooth=false,block_size=32,search=exact,max_rotation_step=32)");
   EXPECT_LT(one, 0.6F * layer.x.cwiseAbs().maxCoeff());
   EXPECT_LT(both, 0.8F * one);
 }
@@ -518,13 +520,22 @@ TEST(DuQuant, RefusesBadParameters) {
             "duquant.pivot: 'column' is no choice; known: channel, row");
   EXPECT_EQ(error_of([&] { r.methods.make("duquant(max_rotation_step=0)", r); }),
             "duquant.max_rotation_step: 0 is outside 1 to 1000000");
+  // What the default search has no use for is refused instead of ignored.
+  for (const char* unused : {"max_rotation_step=64", "pivot=row", "fresh_q=per-search"})
+    EXPECT_TRUE(
+        test::contains(error_of([&] {
+                         r.methods.make("duquant(" + std::string(unused) + ")", r)->check(128, r);
+                       }),
+                       "no meaning with search=hadamards; add search=exact or mode=paper"))
+        << unused;
+  EXPECT_NO_THROW(r.methods.make("duquant(mode=paper,max_rotation_step=64)", r)->check(128, r));
 }
 
 TEST(Pipeline, WritesDuQuantAsOneLine) {
   const Registries r = test::method_registries();
   const test::Layer layer = make_layer(4, 256, 4, 14);
-  expect_equal(calibrate("pipeline(smooth(alpha=0.6) | rotate(block_size=128, steps=256) | permute(zigzag) | "
-                         "rotate(block_size=128))",
+  expect_equal(calibrate("pipeline(smooth(alpha=0.6) | rotate(block_size=128, search=hadamards) | permute(zigzag) | "
+                         "rotate(block_size=128, search=hadamards))",
                          layer, r),
                calibrate("duquant", layer, r), 256, "defaults");
 }
@@ -539,7 +550,7 @@ TEST(Pipeline, WritesDuQuantWithOtherToggles) {
       calibrate("pipeline([" + rotate + "|" + permute + "|" + rotate + "|" + permute + "|" + rotate + "])",
                 layer, r),
       calibrate(
-          "duquant(smooth=false,permutation=random,permutation_times=2,block_size=16,max_rotation_step=9" +
+          "duquant(smooth=false,permutation=random,permutation_times=2,block_size=16,search=exact,max_rotation_step=9" +
               search + ")",
           layer, r),
       64, "twice");
