@@ -361,8 +361,7 @@ std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRu
   h.add(plan.methods[run.method].canonical).add(plan.activations[run.activation].canonical);
   h.add(plan.weights[run.weight].canonical).add(run.seed);
   // Names, as a method may choose among the layers by them.
-  if (!layer.shared_hash.empty())
-    h.add("shared input").add(layer.shared_hash).add(layer.shared_names);
+  if (!layer.shared_hash.empty()) h.add("shared input").add(layer.shared_hash).add(layer.shared_names);
   return h.hex();
 }
 

@@ -26,15 +26,17 @@
 //   score             absmax                peak-to-peak       Algorithm 1; rotation, peak_values
 //   share_rotation    true                  true               Remark 2; x.reshape(-1, block_size)
 //   search_on         largest-block         all-blocks         Remark 2; the same line
-//   smooth_direction  divide (see below)    divide             (X Λ)(Λ⁻¹ W); duquant.py, smooth_and_let_inplace
-//   smooth_weights    all-layers            one-layer          max|W_j|; duquant.py, pairs: q_proj, up_proj, …
-//   smooth_clamps     none                  released           Λ_j; duquant.py, CLIPMIN 1e-5, then lifted to 1e-2
+//   smooth_direction  divide (see below)    divide             (X Λ)(Λ⁻¹ W); duquant.py,
+//   smooth_and_let_inplace smooth_weights    all-layers            one-layer          max|W_j|; duquant.py,
+//   pairs: q_proj, up_proj, … smooth_clamps     none                  released           Λ_j; duquant.py,
+//   CLIPMIN 1e-5, then lifted to 1e-2
 //
 // The paper prints (X Λ)(Λ⁻¹ W) with Λ_j = max|X_j|^α / max|W_j|^(1−α): by the letter, outliers grow. It says
 // that smoothing lowers them, and its figures cannot have come about otherwise, so mode: paper divides. mode:
 // printed is mode: paper by the letter (smooth_direction: multiply).
 //
-// Both modes set search, steps, block_size, permutation and permutation_times too, which are the same.
+// All modes set search, steps, block_size, permutation and permutation_times too, which are the same. Without
+// a mode: the paper's search, but on all blocks, and the released code's guards of the scales.
 #include "core/registries.hpp"
 #include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
@@ -117,9 +119,12 @@ OLAB_REGISTER(duquant) {
   add_smoothing_toggles(schema, "smooth_");
   using Values = std::vector<std::pair<std::string, std::string>>;
   const auto mode = [](Values own) {
-    for (const auto& [key, value] :
-         Values{{"share_rotation", "true"}, {"search", "exact"}, {"max_rotation_step", "256"},
-                {"block_size", "128"}, {"permutation", "zigzag"}, {"permutation_times", "1"}})
+    for (const auto& [key, value] : Values{{"share_rotation", "true"},
+                                           {"search", "exact"},
+                                           {"max_rotation_step", "256"},
+                                           {"block_size", "128"},
+                                           {"permutation", "zigzag"},
+                                           {"permutation_times", "1"}})
       own.emplace_back(key, value);
     return own;
   };
@@ -145,10 +150,11 @@ OLAB_REGISTER(duquant) {
                     {"smooth_clamps", "released"}}))
       .preset("mode", "printed", "as in the paper by the letter: X Λ, which raises outliers",
               paper("multiply"))
-      .note("clip_precedence",
-            "nothing to choose: in the released code one quantizer takes swc, else lwc, else lac, but weights "
-            "are given swc and lwc only and activations lac only, so the two never meet; here they are the "
-            "clip of quantizer.weight and of quantizer.activation (learned clipping, lwc, does not exist here)")
+      .note(
+          "clip_precedence",
+          "nothing to choose: in the released code one quantizer takes swc, else lwc, else lac, but weights "
+          "are given swc and lwc only and activations lac only, so the two never meet; here they are the "
+          "clip of quantizer.weight and of quantizer.activation (learned clipping, lwc, does not exist here)")
       .note("value_hadamard",
             "nothing to choose in a linear layer: whether V is rotated before its quantization (paper: yes, "
             "released code: no) belongs to the KV cache");

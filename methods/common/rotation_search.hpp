@@ -14,8 +14,8 @@
 
 namespace olab {
 
-/// How to search. The defaults are the paper's (but for search_on); "row", "per-search", "peak-to-peak" are the released code's
-/// (commit 62c5844, quantizer.py: rotation).
+/// How to search. The defaults are the paper's (but for search_on); "row", "per-search", "peak-to-peak" are
+/// the released code's (commit 62c5844, quantizer.py: rotation).
 struct RotationSettings {
   Index block_size = 128;  ///< b, channels per block
   Index steps = 256;       ///< N >= 0, greedy steps that are tried
@@ -28,10 +28,10 @@ struct RotationSettings {
   std::string score = "absmax";
   /// One matrix for all blocks (paper and released code), or one per block.
   bool share_rotation = true;
-  /// Where blocks share: the rows that their matrix is searched on. "all-blocks": those of all blocks together
-  /// (released code), so that no block gets worse unseen. "largest-block": those of the block with the largest
-  /// |x| (Remark 2 of the paper; ties: the first). The default differs from the paper: on one block, the
-  /// others can only hope.
+  /// Where blocks share: the rows that their matrix is searched on. "all-blocks": those of all blocks
+  /// together (released code), so that no block gets worse unseen. "largest-block": those of the block with
+  /// the largest |x| (Remark 2 of the paper; ties: the first). The default differs from the paper: on one
+  /// block, the others can only hope.
   std::string search_on = "all-blocks";
   /// Which rotations are tried:
   /// "exact": the greedy search of Algorithm 1.
@@ -132,8 +132,8 @@ struct SearchedRotation {
   std::vector<RotationSearch> searches;
 };
 
-/// Searches once on all blocks or on the largest, or once a block; `steps_of(block)` gives each search its steps
-/// (block 0 where they share). Error where the block size does not divide x's columns.
+/// Searches once on all blocks or on the largest, or once a block; `steps_of(block)` gives each search its
+/// steps (block 0 where they share). Error where the block size does not divide x's columns.
 SearchedRotation search_block_rotation(const ConstMatrixRef& x, const RotationSettings& settings,
                                        const std::function<StepRotation(Index block)>& steps_of,
                                        const StopFlag* stop);

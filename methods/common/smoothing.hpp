@@ -43,8 +43,8 @@ Schema<T>& add_smoothing_toggles(Schema<T>& schema, const std::string& prefix = 
 }
 
 /// s_j = max|x_j|^alpha / max|w_j|^(1 − alpha) for every channel j (Xiao et al. 2023, Eq. (4)), under
-/// settings.clamps. Without weights (w has no rows) every max|w_j| counts as 1. x: tokens × channels, w: out ×
-/// channels. settings.direction and settings.weights are not looked at.
+/// settings.clamps. Without weights (w has no rows) every max|w_j| counts as 1. x: tokens × channels, w: out
+/// × channels. settings.direction and settings.weights are not looked at.
 Vector smoothing_scale(const ConstMatrixRef& x, const ConstMatrixRef& w, const SmoothingSettings& settings);
 
 /// The rows of calibration.w whose maxima count.

@@ -95,10 +95,10 @@ enum class OddPart {
 /// Sylvester's, which is symmetric; other orders m · 2^k are F ⊗ Sylvester(2^k) / sqrt(block) with F of order
 /// m from hadamard_core (Paley, Turyn, Williamson), or, for any odd m, Hartley's matrix
 /// F(i, j) = cos(2π i j / m) + sin(2π i j / m) (Bracewell 1983, J. Opt. Soc. Am. 73). Error where no
-/// construction has such an order (the message lists the block sizes of this width that have one), where block does not
-/// divide channels, or on a sign other than ±1. Cost: log2(2^k) additions a channel, and where m > 1 m more,
-/// or (m + 1/m) / 2 + 2 for Hartley's matrix, which is applied by its even and odd half. Saves "block" (one
-/// integer), "signs" where there are any, and "core" (F, m × m) where m > 1.
+/// construction has such an order (the message lists the block sizes of this width that have one), where
+/// block does not divide channels, or on a sign other than ±1. Cost: log2(2^k) additions a channel, and where
+/// m > 1 m more, or (m + 1/m) / 2 + 2 for Hartley's matrix, which is applied by its even and odd half. Saves
+/// "block" (one integer), "signs" where there are any, and "core" (F, m × m) where m > 1.
 std::shared_ptr<const Transform> make_hadamard(Index channels, Index block, Vector signs,
                                                OddPart odd_part = OddPart::hadamard);
 

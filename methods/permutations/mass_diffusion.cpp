@@ -49,7 +49,7 @@ struct MassDiffusion final : PermutationStrategy {
 
 OLAB_REGISTER(mass_diffusion) {
   using namespace olab;
-  r.permutations.add(Schema<MassDiffusion>("mass_diffusion",
-                                           "Gives each channel, largest mean |x| first, to the lightest block",
-                                           "arXiv:2601.22347 (PeRQ), Algorithm 1"));
+  r.permutations.add(Schema<MassDiffusion>(
+      "mass_diffusion", "Gives each channel, largest mean |x| first, to the lightest block",
+      "arXiv:2601.22347 (PeRQ), Algorithm 1"));
 }

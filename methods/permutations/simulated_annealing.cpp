@@ -60,8 +60,8 @@ struct SimulatedAnnealing final : PermutationStrategy {
                            const StopFlag* stop) const override {
     constexpr Index kStepsPerCheck = 4096;
     const Vector maxima = channel_absmax(x);
-    const std::vector<Index> first = start == "random" ? random.fork("start").permutation(x.cols())
-                                                       : deal_back_and_forth(maxima, block_size);
+    std::vector<Index> first = start == "random" ? random.fork("start").permutation(x.cols())
+                                                 : deal_back_and_forth(maxima, block_size);
     BlockSums state(maxima, first, block_size);
     const double at_start = state.energy();
     if (!(at_start > 0)) return first;
@@ -87,10 +87,11 @@ struct SimulatedAnnealing final : PermutationStrategy {
 OLAB_REGISTER(simulated_annealing) {
   using namespace olab;
   r.permutations.add(
-      Schema<SimulatedAnnealing>("simulated_annealing",
-                                 "Exchanges channels at random, less and less to the worse, until the blocks' "
-                                 "means of max|x| are equal (Eq. 4)",
-                                 "Lin et al. 2024, arXiv:2406.01721, Table E16")
+      Schema<SimulatedAnnealing>(
+          "simulated_annealing",
+          "Exchanges channels at random, less and less to the worse, until the blocks' "
+          "means of max|x| are equal (Eq. 4)",
+          "Lin et al. 2024, arXiv:2406.01721, Table E16")
           .param("steps", &SimulatedAnnealing::steps, "exchanges that are tried", 1, 1e9)
           .param("temperature", &SimulatedAnnealing::temperature,
                  "first temperature, as a share of the variance at the start; 0: only what helps", 0.0, 1e6)

@@ -18,8 +18,7 @@ TEST(HadamardOrders, HaveTheSmallestCoreThatCanBeBuilt) {
   EXPECT_EQ(find_hadamard_order(40).core, 20);
   EXPECT_EQ(find_hadamard_order(40).doublings, 1);
   EXPECT_EQ(find_hadamard_order(768).core, 12);
-  for (const Index none : {0, 3, 6, 10, 268, 292, 412, 668})
-    EXPECT_FALSE(find_hadamard_order(none)) << none;
+  for (const Index none : {0, 3, 6, 10, 268, 292, 412, 668}) EXPECT_FALSE(find_hadamard_order(none)) << none;
 }
 
 TEST(HadamardOrders, CoverEveryMultipleOfFourUpTo300ButTwo) {

@@ -297,8 +297,10 @@ TEST(SmoothQuant, TakesTheMaximaOfAllLayersOrOfTheOneThatTheReleasedCodeTakes) {
   EXPECT_EQ(scales("smoothquant(weights=one-layer)", {}), all);
   EXPECT_EQ(scales("smoothquant(weights=one-layer)", {{"a.down_proj", 0, 3}}), all);
   // Wherever smoothing stands.
-  EXPECT_EQ(scales("duquant(block_size=2,alpha=0.5,smooth_weights=one-layer,rotation=false,permutation_times=0)", qk),
-            first);
+  EXPECT_EQ(
+      scales("duquant(block_size=2,alpha=0.5,smooth_weights=one-layer,rotation=false,permutation_times=0)",
+             qk),
+      first);
   EXPECT_EQ(scales("pipeline(rtn | smooth(weights=one-layer))", qk), first);
 }
 

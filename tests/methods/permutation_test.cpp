@@ -15,8 +15,9 @@ std::vector<Index> order(const std::string& strategy, const Matrix& x, Index blo
 }
 
 TEST(Permutations, AreRegistered) {
-  EXPECT_EQ(test::method_registries().permutations.names(),
-            (std::vector<std::string>{"absmax", "mass_diffusion", "random", "simulated_annealing", "zigzag"}));
+  EXPECT_EQ(
+      test::method_registries().permutations.names(),
+      (std::vector<std::string>{"absmax", "mass_diffusion", "random", "simulated_annealing", "zigzag"}));
 }
 
 TEST(Permutations, AreOrdersOfAllChannels) {
@@ -144,7 +145,8 @@ TEST(SimulatedAnnealing, ReachesAVarianceNoLargerThanZigzags) {
 }
 
 TEST(SimulatedAnnealing, FindsTheEqualBlocksThatZigzagMisses) {
-  // Maxima 9 8 7 6 5 1 in two blocks: zigzag deals 9 6 5 | 8 7 1, sums 20 and 16; 9 8 1 | 7 6 5 has 18 and 18.
+  // Maxima 9 8 7 6 5 1 in two blocks: zigzag deals 9 6 5 | 8 7 1, sums 20 and 16; 9 8 1 | 7 6 5 has 18
+  // and 18.
   Matrix x(1, 6);
   x << 9, 8, 7, 6, 5, 1;
   EXPECT_NEAR(variance_of_blocks(x, order("zigzag", x, 3), 3), 4.0 / 9, 1e-12);
