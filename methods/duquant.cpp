@@ -34,7 +34,7 @@
 // that smoothing lowers them, and its figures cannot have come about otherwise, so mode: paper divides. mode:
 // printed is mode: paper by the letter (smooth_direction: multiply).
 //
-// Both modes set search, steps, block_size, permutation and permutation_times too, which are the same.
+// All modes set search, steps, block_size, permutation and permutation_times too, which are the same.
 //
 // Without a mode, search is "hadamards": docs/search-quality.md found its error on held-out tokens at or below
 // that of the greedy search on all profiles and real models that were tried, for a twentieth of the time.

@@ -136,33 +136,54 @@ FourRows williamson_rows(const SymmetricRows& found) {
   return out;
 }
 
-/// With A, B, C, D circulant of the first rows, and R the exchange of first and last:
+/// A circulant matrix of the first row `row` at (i, j).
+float circulant(const std::vector<int>& row, Index i, Index j) {
+  const auto n = static_cast<Index>(row.size());
+  return static_cast<float>(row[static_cast<std::size_t>((j - i + n) % n)]);
+}
+
+using Signs = std::array<std::array<float, 4>, 4>;
+
+/// Which of the four matrices stands where, in both arrays.
+constexpr std::array<std::array<std::size_t, 4>, 4> kPart{
+    {{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}}};
+
+/// With A, B, C, D circulant and symmetric:
+///    A   B   C   D
+///   −B   A  −D   C
+///   −C   D   A  −B
+///   −D  −C   B   A
+Matrix williamson_array(const FourRows& rows) {
+  constexpr Signs kSign{{{1, 1, 1, 1}, {-1, 1, -1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}}};
+  const auto n = static_cast<Index>(rows[0].size());
+  Matrix h(4 * n, 4 * n);
+  for (Index i = 0; i < 4 * n; ++i) {
+    for (Index j = 0; j < 4 * n; ++j) {
+      const auto p = static_cast<std::size_t>(i / n);
+      const auto q = static_cast<std::size_t>(j / n);
+      h(i, j) = kSign[p][q] * circulant(rows[kPart[p][q]], i % n, j % n);
+    }
+  }
+  return h;
+}
+
+/// With A, B, C, D circulant, and R the exchange of first and last:
 ///    A    BR    CR    DR
 ///   −BR   A     DᵀR  −CᵀR
 ///   −CR  −DᵀR   A     BᵀR
 ///   −DR   CᵀR  −BᵀR   A
-Matrix goethals_seidel(const FourRows& rows) {
+Matrix goethals_seidel_array(const FourRows& rows) {
+  constexpr Signs kSign{{{1, 1, 1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}, {-1, 1, -1, 1}}};
   const auto n = static_cast<Index>(rows[0].size());
-  const auto at = [&](std::size_t k, Index shift) {
-    return static_cast<float>(rows[k][static_cast<std::size_t>((shift % n + n) % n)]);
-  };
-  // Which matrix stands where; its sign beside the diagonal; the lower right 3 × 3 has transposes.
-  constexpr std::array<std::array<std::size_t, 4>, 4> kPart{
-      {{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}}};
-  constexpr std::array<std::array<float, 4>, 4> kSign{
-      {{1, 1, 1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}, {-1, 1, -1, 1}}};
   Matrix h(4 * n, 4 * n);
-  for (std::size_t p = 0; p < 4; ++p) {
-    for (std::size_t q = 0; q < 4; ++q) {
-      const std::size_t k = kPart[p][q];
-      const bool transposed = p > 0 && q > 0;
-      for (Index i = 0; i < n; ++i) {
-        for (Index j = 0; j < n; ++j) {
-          const Index column = p == q ? j : n - 1 - j;
-          const Index shift = p != q && transposed ? i - column : column - i;
-          h(static_cast<Index>(p) * n + i, static_cast<Index>(q) * n + j) = kSign[p][q] * at(k, shift);
-        }
-      }
+  for (Index i = 0; i < 4 * n; ++i) {
+    for (Index j = 0; j < 4 * n; ++j) {
+      const auto p = static_cast<std::size_t>(i / n);
+      const auto q = static_cast<std::size_t>(j / n);
+      const std::vector<int>& row = rows[kPart[p][q]];
+      const Index column = p == q ? j % n : n - 1 - j % n;
+      const bool transposed = p != q && p > 0 && q > 0;
+      h(i, j) = kSign[p][q] * (transposed ? circulant(row, column, i % n) : circulant(row, i % n, column));
     }
   }
   return h;
@@ -232,9 +253,9 @@ Matrix hadamard_core(Index core) {
     case Construction::paley_two:
       return paley_two(core);
     case Construction::turyn:
-      return goethals_seidel(turyn_rows(turyn_type(core / 4)));
+      return goethals_seidel_array(turyn_rows(turyn_type(core / 4)));
     case Construction::williamson:
-      return goethals_seidel(williamson_rows(*williamson(core / 4)));
+      return williamson_array(williamson_rows(*williamson(core / 4)));
   }
   return {};
 }

@@ -31,7 +31,7 @@ std::string hadamard_construction(Index core);
 ///   4 (3 n − 1), n = 8, 10, 16, 20, 22, 30, 36 (92, 116, 188, 236, 260, 356, 428): four circulant matrices
 ///     from Turyn-type sequences of length n (Best, Đoković, Kharaghani, Ramp 2013, arXiv:1206.4107;
 ///     Kharaghani, Tayfeh-Rezaie 2005, J. Combin. Des. 13) in the array of Goethals and Seidel 1967.
-///   4 · 39 and 4 · 43: four symmetric circulant matrices (Williamson 1944, Duke Math. J. 11) in that array.
+///   156 and 172: four symmetric circulant matrices in the array of Williamson 1944, Duke Math. J. 11.
 /// Asserts that hadamard_construction(core) is not empty.
 Matrix hadamard_core(Index core);
 

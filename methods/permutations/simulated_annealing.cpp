@@ -60,8 +60,8 @@ struct SimulatedAnnealing final : PermutationStrategy {
                            const StopFlag* stop) const override {
     constexpr Index kStepsPerCheck = 4096;
     const Vector maxima = channel_absmax(x);
-    const std::vector<Index> first = start == "random" ? random.fork("start").permutation(x.cols())
-                                                       : deal_back_and_forth(maxima, block_size);
+    std::vector<Index> first = start == "random" ? random.fork("start").permutation(x.cols())
+                                                 : deal_back_and_forth(maxima, block_size);
     BlockSums state(maxima, first, block_size);
     const double at_start = state.energy();
     if (!(at_start > 0)) return first;

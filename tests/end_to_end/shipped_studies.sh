@@ -2,7 +2,7 @@
 . "$OLAB_SOURCE_DIR/tests/end_to_end/lib.sh"
 run 0 list studies
 names=$(printf '%s\n' "$out" | awk '{print $1}')
-for name in quickstart duquant-ablation block-size outlier-gallery tiny-llama single-token search-quality whole-model; do
+for name in quickstart duquant-ablation block-size outlier-gallery tiny-llama single-token search-quality whole-model paper-vs-code; do
   printf '%s\n' "$names" | grep -qx -- "$name" || fail "the study $name is not shipped"
 done
 for name in $names; do
