@@ -532,7 +532,8 @@ PaperTable load_paper(const std::string& name_or_file, const PaperData& data,
     for (const ConfigNode& item : n->items) out.questions.push_back(read_question(item));
   }
   ConfigNode study = root.at("study");
-  if (!study.is_map()) study.fail("'study' must be a map, as a study file has it");
+  if (study.is_scalar()) study = parse_yaml(shipped_study(study.text("'study'")), study.scalar + ".yaml");
+  if (!study.is_map()) study.fail("'study' must be a map, as a study file has it, or a shipped study's name");
   const std::string other = replace_data(study, data);
   set_text(study, "study", "paper-" + out.name + other);
   if (study.find("description") == nullptr) set_text(study, "description", out.title);

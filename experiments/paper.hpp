@@ -23,7 +23,7 @@
 //     - {ask: Is B better than A?, a: label, b: label}
 //     - {ask: How many steps?, sequence: [label, label, label]}
 //     - {ask: What predicts the error?, predict: output.nmse, from: [transformed.kurtosis]}
-//   study: {...}                      # as a study file, without its name
+//   study: {...}                      # as a study file, without its name; or the name of a shipped study
 #pragma once
 
 #include <filesystem>

@@ -36,8 +36,9 @@
 //
 // All modes set search, steps, block_size, permutation and permutation_times too, which are the same.
 //
-// Without a mode, search is "hadamards": docs/search-quality.md found its error on held-out tokens at or below
-// that of the greedy search on all profiles and real models that were tried, for a twentieth of the time.
+// Without a mode, search is "hadamards": docs/search-quality.md found its error on held-out tokens at or
+// below that of the greedy search on all profiles and real models that were tried, for a twentieth of the
+// time.
 #include "core/registries.hpp"
 #include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
@@ -66,6 +67,7 @@ struct DuQuant final : Method, RotationSettings, SmoothingSettings {
   void check(Index channels, const Registries& /*registries*/) const override {
     check_block_size(channels, block_size(channels), "duquant");
     check_search(at_width(*this, channels), "duquant");
+    refuse_unused(*this, "duquant");
   }
 
   double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {

@@ -15,6 +15,7 @@ struct Rotate final : Method, RotationSettings {
   void check(Index channels, const Registries& /*registries*/) const override {
     check_block_size(channels, block_size(channels), "rotate");
     check_search(at_width(*this, channels), "rotate");
+    refuse_unused(*this, "rotate");
   }
 
   double calibration_work(Index tokens, Index channels, const Registries& /*registries*/) const override {

@@ -197,20 +197,23 @@ Matrix base_rotation(Index n) {
 }
 
 void check_search(const RotationSettings& settings, const std::string& who) {
-  if (settings.search != "hadamards") return;
-  // What would be ignored is refused: duquant's default search is this one.
-  const RotationSettings defaults;
-  if (settings.steps != defaults.steps || settings.pivot != defaults.pivot ||
-      settings.fresh_q != defaults.fresh_q)
-    throw Error(
-        fmt::format("{}: greedy steps, their pivot and their random matrices have no meaning with "
-                    "search=hadamards; add search=exact or mode=paper, or leave them out",
-                    who));
-  if (find_hadamard_order(settings.block_size)) return;
+  if (settings.search != "hadamards" || find_hadamard_order(settings.block_size)) return;
   throw Error(
       fmt::format("{}: search=hadamards needs a Hadamard matrix, and there is none of order {} here; "
                   "choose another block_size (any power of two has one) or search=random-pivot",
                   who, settings.block_size));
+}
+
+void refuse_unused(const RotationSettings& settings, const std::string& who) {
+  const RotationSettings defaults;
+  if (settings.search != "hadamards" ||
+      (settings.steps == defaults.steps && settings.pivot == defaults.pivot &&
+       settings.fresh_q == defaults.fresh_q))
+    return;
+  throw Error(fmt::format(
+      "{}: greedy steps, their pivot and their random matrices have no meaning with search=hadamards; add "
+      "search=exact or mode=paper, or leave them out",
+      who));
 }
 
 StepRotation random_steps(const RotationSettings& settings, RandomStream random) {

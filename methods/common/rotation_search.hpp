@@ -46,8 +46,10 @@ struct RotationSettings {
 };
 
 /// Error where the settings, with block_size as a number, cannot be used: "hadamards" on a block without a
-/// Hadamard matrix, or with steps, pivot or fresh_q, which it has no use for.
+/// Hadamard matrix.
 void check_search(const RotationSettings& settings, const std::string& who);
+/// Error where "hadamards" is asked for with steps, a pivot or a fresh_q of one's own, which it would ignore.
+void refuse_unused(const RotationSettings& settings, const std::string& who);
 
 /// The settings with block_size as a number: kFullBlock and kAutoBlock (block_size.hpp) resolved for a width.
 RotationSettings at_width(const RotationSettings& settings, Index channels);

@@ -56,8 +56,8 @@ TEST(Cost, LayersOfOneInputCountOnce) {
 }
 
 TEST(Cost, TablesHoldEveryMethodAndJsonEveryTime) {
-  const CostReport report =
-      measure_costs(options_of({"rtn", "duquant(block_size=16,search=exact,max_rotation_step=2)"}, "64:32"), all());
+  const CostReport report = measure_costs(
+      options_of({"rtn", "duquant(block_size=16,search=exact,max_rotation_step=2)"}, "64:32"), all());
   ASSERT_EQ(report.costs.size(), 2U);
   EXPECT_EQ(report.costs[0].seconds.overhead.median, 0);
   // Smoothing folds into the layer in front; two rotations of 16 multiply-adds a channel are left.

@@ -138,7 +138,8 @@ TEST(Runner, ThreadsAndOrderDoNotChangeABit) {
 }
 /// Methods that begin alike, and quantizers that reuse what the others made.
 const std::vector<std::string> kAlike{
-    "methods=[rtn, smoothquant(alpha=0.6), \"duquant(block_size=16,search=exact,max_rotation_step=4,permutation=none)\", "
+    "methods=[rtn, smoothquant(alpha=0.6), "
+    "\"duquant(block_size=16,search=exact,max_rotation_step=4,permutation=none)\", "
     "\"duquant(block_size=16,search=exact,max_rotation_step=4)\", "
     "\"duquant(block_size=16,search=exact,max_rotation_step=4,smooth=false)\", "
     "\"pipeline(smooth(alpha=0.6) | rotate(block_size=16,steps=4) | permute(random,block_size=16))\"]",
@@ -282,8 +283,8 @@ TEST(Runner, AStopLeavesNoRunOpen) {
 }
 TEST(Runner, MethodsSeeCalibrationTokensOnly) {
   // The same layer with other evaluation tokens must give the same transform: the transformed weights tell.
-  const Plan a =
-      plan_of({"methods=duquant(block_size=16,search=exact,max_rotation_step=4)", "repeats=1", "quantizer.weight.bits=4"});
+  const Plan a = plan_of({"methods=duquant(block_size=16,search=exact,max_rotation_step=4)", "repeats=1",
+                          "quantizer.weight.bits=4"});
   const Plan b = plan_of({"methods=duquant(block_size=16,search=exact,max_rotation_step=4)", "repeats=1",
                           "quantizer.weight.bits=4", "data.evaluation_tokens=8", "data.tokens=40"});
   const Measured ma = compute_run(a, a.layers[0], a.layers[0].runs[0], all());
