@@ -260,9 +260,11 @@ const RowRuns& runs_for(const PaperMeasure& measure, const PublishedRow& row) {
 }
 
 /// Published and measured numbers side by side.
-Grid side_by_side(const PaperTable& table, const PaperMeasure& measure, std::span<const RunRecord> runs,
+Grid side_by_side(const PaperTable& table, const PaperMeasure& measure,
                   const std::vector<std::vector<RunRecord>>& row_runs) {
-  const std::vector<std::string> kinds = kinds_of(runs);
+  std::vector<RunRecord> shown;
+  for (const std::vector<RunRecord>& runs : row_runs) shown.insert(shown.end(), runs.begin(), runs.end());
+  const std::vector<std::string> kinds = kinds_of(shown);
   Grid grid;
   grid.title = fmt::format("Published, and {} measured here", measure.value);
   grid.header = {"variant", "all layers"};
@@ -292,7 +294,7 @@ void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span
   std::vector<std::vector<RunRecord>> row_runs;
   for (const PublishedRow& row : table.rows)
     row_runs.push_back(runs_of(runs_for(measure, row), table.match, runs));
-  out.grids.push_back(side_by_side(table, measure, runs, row_runs));
+  out.grids.push_back(side_by_side(table, measure, row_runs));
   if (measure.against.empty()) return;
   Grid verdicts;
   verdicts.title = fmt::format("Is the order of {} the published one?", measure.value);
@@ -315,9 +317,13 @@ void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span
     page.findings.push_back(
         {fmt::format("{}: order of {}", column, measure.value),
          v.told == 0 ? v.text : fmt::format("{} ({} of {} pairs)", v.text, v.agreeing, v.told)});
-    if (!v.reversed.empty())
-      out.paragraphs.push_back(fmt::format("{}, {}: in print {}; here the other way round.", column,
-                                           measure.value, fmt::join(v.reversed, ", ")));
+    if (v.reversed.empty()) continue;
+    constexpr std::size_t kMost = 6;
+    const std::size_t named = std::min(kMost, v.reversed.size());
+    out.paragraphs.push_back(fmt::format(
+        "{}, {}: in print {}{}; here the other way round.", column, measure.value,
+        fmt::join(v.reversed.begin(), v.reversed.begin() + static_cast<std::ptrdiff_t>(named), "; "),
+        named < v.reversed.size() ? fmt::format("; and {} more", v.reversed.size() - named) : ""));
   }
   out.grids.push_back(std::move(verdicts));
 }
@@ -379,7 +385,9 @@ Answer answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, cons
     return {fmt::format("No difference can be told: {}: {}.", who, numbers),
             fmt::format("not told: {:.3f}", d.ratio)};
   const bool better = higher ? d.ratio > 1 : d.ratio < 1;
-  return {fmt::format("{}: {}: {}.", better ? "Yes" : "No, it is worse", who, numbers),
+  const bool by_ranks = d.low < 1 && d.high > 1;
+  return {fmt::format("{}: {}: {}{}.", better ? "Yes" : "No, it is worse", who, numbers,
+                      by_ranks ? "; the ranks say so, the interval of the mean holds 1" : ""),
           fmt::format("{}: {:.3f}", better ? "yes" : "no, worse", d.ratio)};
 }
 
@@ -636,8 +644,12 @@ PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, c
     layers.insert(run.recording + "\n" + run.layer);
   }
   page.data = fmt::format("{}", fmt::join(recordings, ", "));
+  double seconds = 0;
+  for (const RunRecord& run : runs)
+    if (const auto it = run.values.find("time.run_s"); it != run.values.end()) seconds += it->second;
   out.paragraphs.push_back(
-      fmt::format("Measured on {}: {} layers, {} seeds.{}", page.data, layers.size(), count_seeds(runs),
+      fmt::format("Measured on {}: {} layers, {} seeds, {} runs of {} in all.{}", page.data, layers.size(),
+                  count_seeds(runs), runs.size(), human_seconds(seconds),
                   table.rows.empty()
                       ? ""
                       : " The error of a layer is a proxy for perplexity, not perplexity: it tells how far "

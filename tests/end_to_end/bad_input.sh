@@ -23,7 +23,7 @@ bad "bad.yaml:6:3: 'calibration_tokens' is 0; it must be from 1" 's/calibration_
 bad "bad.yaml:6:3: 'calibration_tokens' must be a whole number, not 'many'" 's/calibration_tokens: 32/calibration_tokens: many/'
 bad "no profile" 's/profile: gaussian/profile: gausian/'
 bad "no method is called 'rtx'" 's/- rtn/- rtx/'
-bad "duquant has no parameter 'block'; did you mean 'block_size'?" 's/duquant: {block_size/duquant: {block/'
+bad "duquant has no parameter 'block'; did you mean 'block_size'?" 's/mode: paper, block_size/mode: paper, block/'
 bad "hadamard.block_size: 'x' is not a whole number" 's/\[16, 32\]/[16, x]/'
 bad "bits" 's/bits: 4, clip/bits: 9, clip/'
 bad "integer.clip: 2 is outside" 's/clip: 0.9/clip: 2/'

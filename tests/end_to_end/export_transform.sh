@@ -25,7 +25,7 @@ PY
 # As a method it gives the numbers of the run that it came from.
 layer=$("$OLAB" show "$id" --json | python3 -c 'import json, sys; r = json.load(sys.stdin); print((r[0] if isinstance(r, list) else r)["layer"])')
 run 0 run study.yaml '~views' study=again data.layers="$layer" \
-  'methods=["duquant(block_size=32,search=exact,max_rotation_step=8)", "from_file(path=duquant.safetensors,block_size=32)"]'
+  'methods=["duquant(mode=paper,block_size=32,max_rotation_step=8)", "from_file(path=duquant.safetensors,block_size=32)"]'
 says "$err" "4 runs, 2 stored already"
 run 0 export again --format csv
 printf '%s' "$out" >again.csv

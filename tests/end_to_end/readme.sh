@@ -27,7 +27,7 @@ done
 
 while IFS= read -r line; do
   case $line in
-    git\ clone* | cd\ * | sudo\ * | scripts/quickstart* | scripts/test* | cmake* | ctest* | python3\ scripts/record_activations.py* | .ci/run*)
+    git\ clone* | cd\ * | sudo\ * | scripts/quickstart* | scripts/test* | cmake* | ctest* | python3\ scripts/record_activations.py* | scripts/apply_transform.py* | .ci/run*)
       for word in $line; do
         case $word in scripts/* | .ci/*) [ -x "$OLAB_SOURCE_DIR/$word" ] || fail "README names $word, which is not there" ;; esac
       done

@@ -147,7 +147,7 @@ TEST(Paper, ThePageIsComputedFromTheRuns) {
   const PaperPage computed = paper_page(table, runs, all());
   const std::string page = render_sections({computed.section}, Format::markdown);
   EXPECT_TRUE(contains(page, "## A toy table")) << page;
-  EXPECT_TRUE(contains(page, "14 layers, 2 seeds")) << page;
+  EXPECT_TRUE(contains(page, "14 layers, 2 seeds, 56 runs of ")) << page;
   EXPECT_TRUE(contains(page, "is a proxy for perplexity")) << page;
   EXPECT_TRUE(contains(page, "agrees in order")) << page;
   EXPECT_TRUE(contains(page, "Is rotating better? Yes: ")) << page;
