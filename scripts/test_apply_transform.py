@@ -152,6 +152,15 @@ class Case(unittest.TestCase):
         write_transform(self.file, parts_of_every_kind() if parts is None else parts, **changes)
         return load_transform(self.file)
 
+    def run_main(self, *arguments):
+        out, error = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            try:
+                status = apply_transform.main([str(a) for a in arguments])
+            except SystemExit as stop:
+                status = stop.code
+        return status, out.getvalue(), own_words(error.getvalue())
+
     def assert_close(self, a, b, bound=1e-6):
         error = (a.double() - b.double()).norm() / b.double().norm()
         self.assertLess(error.item(), bound)
@@ -385,15 +394,6 @@ class Files(Case):
 
 
 class CommandLine(Case):
-    def run_main(self, *arguments):
-        out, error = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-            try:
-                status = apply_transform.main([str(a) for a in arguments])
-            except SystemExit as stop:
-                status = stop.code
-        return status, out.getvalue(), own_words(error.getvalue())
-
     def setUp(self):
         super().setUp()
         write_transform(self.file, parts_of_every_kind())
@@ -517,10 +517,14 @@ class RoundTrip(Case):
                 self.assertEqual(error == 0, not kinds)
                 if kinds:
                     self.assertGreater((transform(x) - x).norm().item(), 1e-3 * x.norm().item())
-                done = subprocess.run([sys.executable, SCRIPT, name, "--check", "recording"], cwd=self.folder,
-                                      capture_output=True, text=True, timeout=120)
-                self.assertEqual((done.returncode, own_words(done.stderr)), (0, ""))
-                self.assertIn("equivalence error", done.stdout)
+                status, out, error = self.run_main(self.folder / name, "--check", self.folder / "recording")
+                self.assertEqual((status, error), (0, ""))
+                self.assertIn("equivalence error", out)
+        # Once as the program that it is.
+        done = subprocess.run([SCRIPT, name, "--check", "recording"], cwd=self.folder, capture_output=True, text=True,
+                              timeout=300, env={**os.environ, "PATH": "/usr/bin:/bin"})
+        self.assertEqual((done.returncode, own_words(done.stderr)), (0, ""))
+        self.assertIn("equivalence error", done.stdout)
 
     def test_pytorch_transforms_as_olab_does(self):
         """The transformed activations have the statistics that olab stored: X T itself, not only the product."""
