@@ -228,7 +228,7 @@ std::string show_cell(const std::vector<RunRecord>& runs, const std::string& val
   if (seeds.empty()) return "–";
   std::vector<double> means;
   for (const auto& [seed, s] : seeds) means.push_back(s.first / static_cast<double>(s.second));
-  const std::string mean = show_number(sample_mean(means), Format::text);
+  std::string mean = show_number(sample_mean(means), Format::text);
   if (means.size() < 2) return mean;
   return fmt::format("{} ± {}", mean, show_number(sample_deviation(means), Format::text));
 }

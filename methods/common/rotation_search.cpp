@@ -206,14 +206,14 @@ void check_search(const RotationSettings& settings, const std::string& who) {
 
 void refuse_unused(const RotationSettings& settings, const std::string& who) {
   const RotationSettings defaults;
-  if (settings.search != "hadamards" ||
-      (settings.steps == defaults.steps && settings.pivot == defaults.pivot &&
-       settings.fresh_q == defaults.fresh_q))
-    return;
-  throw Error(fmt::format(
-      "{}: greedy steps, their pivot and their random matrices have no meaning with search=hadamards; add "
-      "search=exact or mode=paper, or leave them out",
-      who));
+  const bool greedy = settings.search == "exact" || settings.search == "sample";
+  const bool steps = settings.search == "hadamards" &&
+                     (settings.steps != defaults.steps || settings.fresh_q != defaults.fresh_q);
+  if (greedy || (settings.pivot == defaults.pivot && !steps)) return;
+  throw Error(
+      fmt::format("{}: {} with search={}; add search=exact, or leave them out", who,
+                  steps ? "greedy steps and their random matrices have no meaning" : "a pivot has no meaning",
+                  settings.search));
 }
 
 StepRotation random_steps(const RotationSettings& settings, RandomStream random) {

@@ -48,7 +48,8 @@ struct RotationSettings {
 /// Error where the settings, with block_size as a number, cannot be used: "hadamards" on a block without a
 /// Hadamard matrix.
 void check_search(const RotationSettings& settings, const std::string& who);
-/// Error where "hadamards" is asked for with steps, a pivot or a fresh_q of one's own, which it would ignore.
+/// Error where a pivot is asked for that the search ignores ("random-pivot", "hadamards"), or steps or
+/// fresh_q of one's own ("hadamards").
 void refuse_unused(const RotationSettings& settings, const std::string& who);
 
 /// The settings with block_size as a number: kFullBlock and kAutoBlock (block_size.hpp) resolved for a width.

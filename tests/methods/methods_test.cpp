@@ -247,7 +247,7 @@ TEST(Methods, AreRegistered) {
       r.methods.canonical("duquant", r),
       "duquant(smooth=true,alpha=0.6,rotation=true,permutation=zigzag,permutation_times=1,block_size=128,"
       "max_rotation_step=256,second_rotation=true,pivot=channel,fresh_q=per-step,score=absmax,"
-      "share_rotation=true,search_on=all-blocks,search=hadamards,candidates=33,sample_rows=512,"
+      "share_rotation=true,search_on=all-blocks,search=random-pivot,candidates=33,sample_rows=512,"
       "smooth_direction=divide,smooth_weights=all-layers,smooth_clamps=released)");
 }
 
@@ -530,13 +530,20 @@ TEST(DuQuant, RefusesBadParameters) {
             "duquant.pivot: 'column' is no choice; known: channel, row");
   EXPECT_EQ(error_of([&] { r.methods.make("duquant(max_rotation_step=0)", r); }),
             "duquant.max_rotation_step: 0 is outside 1 to 1000000");
-  // What the default search has no use for is refused instead of ignored.
-  for (const char* unused : {"max_rotation_step=64", "pivot=row", "fresh_q=per-search"}) {
-    const auto method = r.methods.make("duquant(" + std::string(unused) + ")", r);
-    EXPECT_NE(error_of([&] { method->check(128, r); }).find("add search=exact or mode=paper"),
-              std::string::npos)
-        << unused;
-  }
+  // What a search has no use for is refused instead of ignored.
+  const auto refused = [&](const std::string& params, const std::string& why) {
+    const auto method = r.methods.make("duquant(" + params + ")", r);
+    EXPECT_EQ(error_of([&] { method->check(128, r); }), why) << params;
+  };
+  refused("pivot=row",
+          "duquant: a pivot has no meaning with search=random-pivot; add search=exact, or leave them out");
+  const std::string steps =
+      "duquant: greedy steps and their random matrices have no meaning with search=hadamards; add "
+      "search=exact, "
+      "or leave them out";
+  refused("search=hadamards,max_rotation_step=64", steps);
+  refused("search=hadamards,fresh_q=per-search", steps);
+  EXPECT_NO_THROW(r.methods.make("duquant(max_rotation_step=64)", r)->check(128, r));
   EXPECT_NO_THROW(r.methods.make("duquant(mode=paper,max_rotation_step=64)", r)->check(128, r));
 }
 
