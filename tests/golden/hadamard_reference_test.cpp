@@ -67,7 +67,7 @@ Profile profile_of(const Matrix& h) {
         const Bits three = differing(two, rows[k]);
         std::uint64_t sum = 0;
         for (std::size_t l = k + 1; l < size; ++l) {
-          int minus = 0;
+          Index minus = 0;
           for (std::size_t w = 0; w < kWords; ++w) minus += __builtin_popcountll(three[w] ^ rows[l][w]);
           const auto value = static_cast<std::size_t>(std::abs(n - 2 * minus));
           ++count[value];
