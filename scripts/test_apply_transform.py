@@ -421,7 +421,7 @@ class CommandLine(Case):
         write_transform(self.file, [("block_rotation", {"rotation": 1.001 * np.eye(8, dtype="<f4")}, None)])
         status, out, error = self.run_main(self.file, "--check", self.recording)
         self.assertRegex(out, "equivalence error 0.002")
-        self.assertEqual((status, error), (1, "apply_transform: the error is above 1e-05\n"))
+        self.assertEqual((status, error), (1, "apply_transform: the error is above 0.0001\n"))
         self.assertEqual(self.run_main(self.file, "--check", self.recording, "--bound", 0.01)[0], 0)
 
     def test_mistakes_get_one_line(self):

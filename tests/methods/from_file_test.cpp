@@ -35,7 +35,7 @@ class FromFile : public testing::Test {
   std::string error_with(const std::function<void(test::MemoryTensors&)>& change) {
     const test::MemoryTensors whole = file();
     change(file());
-    const std::string out = error_of([&] { r.methods.make("from_file(t)", r)->check(kChannels, r); });
+    std::string out = error_of([&] { r.methods.make("from_file(t)", r)->check(kChannels, r); });
     file() = whole;
     return out;
   }
