@@ -43,6 +43,19 @@ cmp -s before.txt after.txt || { fail "computing again changed numbers"; diff be
 run 0 run study.yaml --db jobs.db -j 1
 numbers jobs.db >one_thread.txt
 cmp -s before.txt one_thread.txt || { fail "one thread gave other numbers"; diff before.txt one_thread.txt | head -5; }
+for level in portable avx2 avx512 vnni; do
+  OLAB_CPU_LEVEL=$level "$OLAB" run study.yaml --db level.db --force --quiet >stdout.txt 2>stderr.txt </dev/null
+  code=$?
+  if [ "$code" -eq 2 ] && grep -q "this CPU has only" stderr.txt; then continue; fi
+  [ "$code" -eq 0 ] || fail "OLAB_CPU_LEVEL=$level gave exit code $code: $(head -3 stderr.txt)"
+  numbers level.db >level.txt
+  cmp -s before.txt level.txt || { fail "level $level gave other numbers"; diff before.txt level.txt | head -5; }
+done
+export OLAB_CPU_LEVEL=sse9
+run 2 run study.yaml --db level.db
+says "$err" "OLAB_CPU_LEVEL=sse9: unknown level"
+unset OLAB_CPU_LEVEL
+
 run 0 run study.yaml --db shards.db --shard 2/3
 run 0 run study.yaml --db shards.db --shard 3/3
 run 0 run study.yaml --db shards.db --shard 1/3
