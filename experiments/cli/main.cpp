@@ -240,7 +240,8 @@ struct ReproduceCommand {
     }
     const olab::Registries r = run.common->registries();
     std::vector<olab::PaperData> data;
-    for (const std::string& name : patterns(profiles)) data.push_back({.recording = {}, .profile = name});
+    for (const std::string& name : patterns(profiles))
+      data.push_back({.recording = {}, .profile = name == "own" ? std::string() : name});
     for (const std::string& path : patterns(recordings)) data.push_back({.recording = path, .profile = {}});
     if (data.empty()) data.emplace_back();
     // All are read before the first is run: a typo in the last must not show after an hour.
@@ -271,9 +272,16 @@ struct ReproduceCommand {
   void write(const std::vector<olab::PaperTable>& papers, const olab::Registries& r) const {
     const olab::Store store = run.common->existing();
     std::vector<olab::PaperPage> pages;
-    for (const olab::PaperTable& p : papers)
-      pages.push_back(olab::paper_page(
-          p, store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}}), r));
+    for (const olab::PaperTable& p : papers) {
+      std::vector<olab::RunRecord> runs;
+      for (const olab::StudyRecord& study : store.studies())
+        if (study.name == p.study.name && runs.empty())
+          runs = store.runs({.study = study.name, .status = {}, .method = {}, .layer = {}});
+      if (!runs.empty()) pages.push_back(olab::paper_page(p, runs, r));
+    }
+    if (pages.empty())
+      throw Error(
+          fmt::format("{}: no run of these tables is stored; leave out --stored", store.file().string()));
     std::vector<olab::ReportSection> sections{olab::summary_of(pages)};
     for (olab::PaperPage& p : pages) sections.push_back(std::move(p.section));
     if (stored_only) print(olab::render_sections(sections, olab::parse_format(run.format)));
@@ -330,7 +338,9 @@ int main_checked(int argc, char** argv) {
       ->add_option("--recording", reproduce.recordings,
                    "recordings of your own instead of generated data (repeatable)")
       ->allow_extra_args(false);
-  reproduce_app->add_option("--profile", reproduce.profiles, "other profiles instead (repeatable)")
+  reproduce_app
+      ->add_option("--profile", reproduce.profiles,
+                   "other profiles instead (repeatable); own: the table's own data")
       ->allow_extra_args(false);
   reproduce_app->add_option("--set", reproduce.run.overrides, "override of the study, as for olab run")
       ->allow_extra_args(false);

@@ -25,6 +25,13 @@ run 0 reproduce table-6 $small --stored --page again.md
 says "$out" "Kendall's tau"
 [ "$(cat again.md)" = "$first" ] || fail "the page from the database is another one"
 
+run 2 reproduce table-7 $small --stored
+says "$err" "no run of these tables is stored"
+
+run 0 generate llama2-7b -o recorded --layers 'model.layers.{0,1}.*_proj' --tokens 64 --in-features 128 --out-features 16
+run 0 reproduce figure-4 --profile own --recording recorded --quiet --page both.md
+says "$(cat both.md)" "| table | finding | profile llama2-7b | recorded |"
+
 run 2 reproduce table-66
 says "$err" "did you mean 'table-6'?"
 run 2 reproduce table-6 --recording nowhere --quiet
