@@ -36,10 +36,11 @@
 //
 // All modes set search, steps, block_size, permutation and permutation_times too, which are the same.
 //
-// Without a mode, search is "random-pivot": docs/search-quality.md tells no difference of its error on
-// held-out tokens from that of the greedy search, for a third of the time. Hadamard matrices (search:
-// hadamards) are faster still and a little better, but not where activations are clipped: they spread a
-// massive token so evenly that a clip ratio of 0.9 cuts all of its values.
+// Without a mode, search is "random-pivot" on all blocks: docs/search-quality.md tells no difference of its
+// error on held-out tokens from that of the greedy search, and it takes less than half of the time on the
+// same rows. Hadamard matrices (search: hadamards) are faster still and 2 % better there, but not where
+// massive tokens are evaluated and activations are clipped (docs/findings.md, questions-search): they spread
+// a massive token so evenly that a clip ratio of 0.9 cuts all of its values.
 #include "core/registries.hpp"
 #include "methods/common/block_size.hpp"
 #include "methods/common/method.hpp"
