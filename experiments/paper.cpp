@@ -76,9 +76,10 @@ void read_published(const ConfigNode& node, PaperTable& out) {
 }
 
 PaperMeasure read_measure(const ConfigNode& node, const PaperTable& table) {
-  node.require_map("a measure", {"value", "against", "runs"});
+  node.require_map("a measure", {"value", "against", "runs", "noise"});
   PaperMeasure out;
   out.value = node.at("value").text("'value'");
+  if (const ConfigNode* n = node.find("noise")) out.noise = n->number("'noise'", 0, 1e9);
   if (const ConfigNode* n = node.find("against")) {
     for (const std::string& column : n->texts("'against'")) {
       if (std::ranges::find(table.columns, column) == table.columns.end())
@@ -310,7 +311,8 @@ void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span
       if (table.rows[i].values.empty() || !table.rows[i].values[at]) continue;
       rows.push_back({table.rows[i].name, *table.rows[i].values[at], by_layer(row_runs[i], measure.value)});
     }
-    const OrderVerdict v = judge_order(rows, table.noise, table.higher_is_better, higher);
+    const OrderVerdict v =
+        judge_order(rows, measure.noise.value_or(table.noise), table.higher_is_better, higher);
     verdicts.rows.push_back({column, std::to_string(v.rows),
                              std::isnan(v.tau) ? "–" : fmt::format("{:.2f}", v.tau), show_p(v.p),
                              fmt::format("{} of {}", v.told, v.pairs), std::to_string(v.agreeing), v.text});
@@ -533,7 +535,7 @@ PaperTable load_paper(const std::string& name_or_file, const PaperData& data,
     n->require_list("'measures'");
     for (const ConfigNode& item : n->items) out.measures.push_back(read_measure(item, out));
   } else if (!out.rows.empty()) {
-    out.measures.push_back({"output.nmse", out.columns, {}});
+    out.measures.push_back({"output.nmse", out.columns, {}, {}});
   }
   if (const ConfigNode* n = root.find("questions")) {
     n->require_list("'questions'");

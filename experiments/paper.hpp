@@ -18,7 +18,7 @@
 //   measures:                         # what is held against which published columns; absent: output.nmse,
 //   all
 //     - {value: output.nmse, against: [LLaMA2-7B WikiText2]}
-//     - {value: time.calibrate_s, against: [], runs: {smooth: other label}}
+//     - {value: time.calibrate_s, against: [], runs: {smooth: other label}, noise: 1}
 //   questions:
 //     - {ask: Is B better than A?, a: label, b: label}
 //     - {ask: How many steps?, sequence: [label, label, label]}
@@ -55,6 +55,7 @@ struct PaperMeasure {
   std::string value = "output.nmse";
   std::vector<std::string> against;     ///< published columns
   std::map<std::string, RowRuns> runs;  ///< rows for which other runs stand
+  std::optional<double> noise;          ///< of its published columns, where it is not the table's
 };
 
 struct PaperQuestion {
