@@ -16,6 +16,7 @@
 #include "datasets/atomic_file.hpp"
 #include "experiments/embedded.hpp"
 #include "experiments/views.hpp"
+#include "results/paired.hpp"
 #include "results/statistics.hpp"
 
 namespace olab {
@@ -336,34 +337,21 @@ std::string runs_text(const RowRuns& runs) {
   return fmt::format("{}", fmt::join(out, ", "));
 }
 
-/// Whether b differs from a, over layers.
-struct Difference {
-  std::size_t layers = 0;
-  double ratio = kNothing;  ///< geometric mean of b / a
-  double low = kNothing;    ///< 95 % interval
-  double high = kNothing;
-  double p = 1;
-};
+PairedOptions pair_options(bool higher) {
+  return {Observations::layers, higher ? "higher" : "lower", kLevel};
+}
 
-Difference difference(const std::map<std::string, double>& a, const std::map<std::string, double>& b) {
-  std::vector<double> logs;
-  for (const auto& [layer, value] : a) {
-    const auto other = b.find(layer);
-    if (other == b.end()) continue;
-    const double d = std::log(other->second) - std::log(value);
-    if (!std::isnan(d)) logs.push_back(d);
+/// B against A over the units that both have, compared as `olab compare` does it.
+PairedGroup difference(const std::map<std::string, double>& a, const std::map<std::string, double>& b,
+                       bool higher) {
+  PairedRuns runs;
+  for (const auto& [unit, value] : a) {
+    const auto other = b.find(unit);
+    if (other == b.end() || std::isnan(value) || std::isnan(other->second)) continue;
+    runs.pairs.push_back(
+        {unit, "", 0, "", value, other->second, paired_difference(value, other->second, PairedScale::ratio)});
   }
-  Difference out;
-  out.layers = logs.size();
-  if (logs.empty()) return out;
-  out.ratio = std::exp(sample_mean(logs));
-  if (logs.size() > 1) {
-    const Interval interval = mean_interval(logs);
-    out.low = std::exp(interval.low);
-    out.high = std::exp(interval.high);
-  }
-  out.p = wilcoxon_signed_rank(logs).p;
-  return out;
+  return compare_pairs(std::move(runs), pair_options(higher)).all();
 }
 
 /// A long and a short answer.
@@ -376,21 +364,24 @@ Answer answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, cons
                    bool higher) {
   const auto a = runs_of(q.a, field, runs);
   const auto b = runs_of(q.b, field, runs);
-  const Difference d = difference(by_layer(a, q.value), by_layer(b, q.value));
+  const PairedGroup d = difference(by_layer(a, q.value), by_layer(b, q.value), higher);
   const std::string who = fmt::format("{} against {}", runs_text(q.b), runs_text(q.a));
-  if (d.layers == 0) return {fmt::format("{}: no layer holds both, so nothing can be said.", who), "–"};
+  if (d.n == 0) return {fmt::format("{}: no layer holds both, so nothing can be said.", who), "–"};
   const std::string numbers =
-      fmt::format("{} is {:.3f} of it{}, Wilcoxon {} over {} layers, {} seeds", q.value, d.ratio,
-                  std::isnan(d.low) ? "" : fmt::format(" [{:.3f}, {:.3f}]", d.low, d.high), say_p(d.p),
-                  d.layers, count_seeds(b));
-  if (!(d.p <= kLevel))
-    return {fmt::format("No difference can be told: {}: {}.", who, numbers),
-            fmt::format("not told: {:.3f}", d.ratio)};
-  const bool better = higher ? d.ratio > 1 : d.ratio < 1;
-  const bool by_ranks = d.low < 1 && d.high > 1;
+      fmt::format("{} is {:.3f} of it{}, Wilcoxon {} over {} layers, {} seeds", q.value, d.center,
+                  d.n < 2 ? "" : fmt::format(" [{:.3f}, {:.3f}]", d.interval.low, d.interval.high),
+                  say_p(d.wilcoxon.p), d.n, count_seeds(b));
+  if (d.outcome != Outcome::a_better && d.outcome != Outcome::b_better)
+    return {fmt::format("No difference can be told: {}: {}{}.", who, numbers,
+                        d.wilcoxon.p <= kLevel
+                            ? "; the ranks of the layers and their mean point to different sides"
+                            : ""),
+            fmt::format("not told: {:.3f}", d.center)};
+  const bool better = d.outcome == Outcome::b_better;
+  const bool by_ranks = d.interval.low < 1 && d.interval.high > 1;
   return {fmt::format("{}: {}: {}{}.", better ? "Yes" : "No, it is worse", who, numbers,
                       by_ranks ? "; the ranks say so, the interval of the mean holds 1" : ""),
-          fmt::format("{}: {:.3f}", better ? "yes" : "no, worse", d.ratio)};
+          fmt::format("{}: {:.3f}", better ? "yes" : "no, worse", d.center)};
 }
 
 Answer answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
@@ -408,26 +399,30 @@ Answer answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, 
   if (best == q.sequence.size()) return {"No finished run answers this.", "–"};
   std::vector<std::size_t> others;
   std::vector<double> p;
-  std::vector<Difference> differences;
+  std::vector<PairedGroup> differences;
   for (std::size_t i = 0; i < units.size(); ++i) {
     if (i == best || units[i].empty()) continue;
     others.push_back(i);
-    differences.push_back(difference(units[best], units[i]));
-    p.push_back(differences.back().p);
+    differences.push_back(difference(units[best], units[i], higher));
+    p.push_back(differences.back().wilcoxon.p);
   }
   p = holm(p);
+  const auto told = [&](std::size_t k) {
+    const Outcome outcome = decide(differences[k], p[k], pair_options(higher));
+    return outcome == Outcome::a_better || outcome == Outcome::b_better;
+  };
   std::vector<std::string> same;
   std::vector<std::string> worse;
   for (std::size_t k = 0; k < others.size(); ++k)
-    (p[k] > kLevel ? same : worse)
+    (told(k) ? worse : same)
         .push_back(
-            fmt::format("{} ({:.3f} of it, {})", q.sequence[others[k]], differences[k].ratio, say_p(p[k])));
+            fmt::format("{} ({:.3f} of it, {})", q.sequence[others[k]], differences[k].center, say_p(p[k])));
   std::string out = fmt::format("The best mean of {} has {}.", q.value, q.sequence[best]);
   if (!worse.empty()) out += fmt::format(" Different from it: {}.", fmt::join(worse, ", "));
   if (!same.empty()) out += fmt::format(" Not told apart from it: {}.", fmt::join(same, ", "));
   std::string first = q.sequence[best];  // the first that is as good
   for (std::size_t k = 0; k < others.size(); ++k)
-    if (others[k] < best && p[k] > kLevel) {
+    if (others[k] < best && !told(k)) {
       first = q.sequence[others[k]];
       break;
     }
@@ -600,7 +595,7 @@ OrderVerdict judge_order(std::span<const OrderRow> rows, double noise, bool publ
   out.p = tau.p;
   std::vector<double> p;
   std::vector<std::pair<std::size_t, std::size_t>> pairs;  // the first is better in print
-  std::vector<bool> agrees;
+  std::vector<PairedGroup> differences;
   for (std::size_t i = 0; i < ready.size(); ++i)
     for (std::size_t j = i + 1; j < ready.size(); ++j) {
       ++out.pairs;
@@ -610,16 +605,17 @@ OrderVerdict judge_order(std::span<const OrderRow> rows, double noise, bool publ
       const bool first = ready[i].published < ready[j].published;
       const std::size_t good = first ? i : j;
       const std::size_t bad = first ? j : i;
-      const Difference d = difference(ready[good].row->units, ready[bad].row->units);
       pairs.emplace_back(good, bad);
-      p.push_back(d.p);
-      agrees.push_back(measured_higher_is_better ? d.ratio < 1 : d.ratio > 1);
+      differences.push_back(
+          difference(ready[good].row->units, ready[bad].row->units, measured_higher_is_better));
+      p.push_back(differences.back().wilcoxon.p);
     }
   p = holm(p);
   for (std::size_t k = 0; k < pairs.size(); ++k) {
-    if (!(p[k] <= kLevel)) continue;
+    const Outcome outcome = decide(differences[k], p[k], pair_options(measured_higher_is_better));
+    if (outcome != Outcome::a_better && outcome != Outcome::b_better) continue;
     ++out.told;
-    if (agrees[k]) {
+    if (outcome == Outcome::a_better) {
       ++out.agreeing;
     } else {
       out.reversed.push_back(
