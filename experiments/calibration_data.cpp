@@ -70,6 +70,12 @@ std::size_t calibration_layer(const CalibrationSource& source, const std::string
   return static_cast<std::size_t>(found - layers.begin());
 }
 
+std::string calibration_hash(const CalibrationSource& source, const LayerInfo& layer, Index tokens) {
+  if (source.is_own()) return {};
+  if (!source.recording) return source.text;
+  return source.recording->input_hash(calibration_layer(source, layer.name, layer.in_features, tokens));
+}
+
 Matrix calibration_tokens(const CalibrationSource& source, const std::string& layer,
                           const ConstMatrixRef& own, RandomStream random) {
   if (source.is_own()) return own;

@@ -37,6 +37,10 @@ CalibrationSource open_calibration(const std::string& text, const Registries& re
 std::size_t calibration_layer(const CalibrationSource& source, const std::string& layer, Index channels,
                               Index tokens);
 
+/// What a run's identity holds of the source: "" for the recording's own tokens, the name, or the hash of the
+/// other recording's X. Errors as for calibration_layer, which up to `tokens` tokens are asked of.
+std::string calibration_hash(const CalibrationSource& source, const LayerInfo& layer, Index tokens);
+
 /// tokens × channels to calibrate on. `own`: as many of the recording's own tokens. `random` must differ
 /// between layers and seeds.
 Matrix calibration_tokens(const CalibrationSource& source, const std::string& layer,

@@ -327,6 +327,8 @@ WorkingSet working_set(const Plan& plan, const PlannedInput& input) {
   const PlannedLayer& layer = plan.layers[input.first];
   const auto c = static_cast<double>(layer.info.in_features);
   const auto t = static_cast<double>(layer.evaluation_tokens);
+  const bool other_tokens =
+      std::ranges::any_of(plan.sources, [](const CalibrationSource& s) { return !s.is_own(); });
   Index longest = 0;
   double all_outputs = 0;
   double o = 0;  // of the widest layer
@@ -345,7 +347,7 @@ WorkingSet working_set(const Plan& plan, const PlannedInput& input) {
                         t * all_outputs + t * std::max(c, o));
   // While calibrating: two copies of the tokens and of W. Afterwards: X T and X̂ of every format, W T, Ŵ, its
   // integers and their packed form, Ŷ (a tile where no metric wants all of it) and a copy.
-  const double calibrating = 2 * k * c + all_outputs * c;
+  const double calibrating = (other_tokens ? 3 : 2) * k * c + all_outputs * c;
   const double running =
       (1 + 1.25 * formats) * t * c + 2.75 * o * c + t * o + std::max(t * c, std::max(o * c, t * o));
   out.each = kFloat * std::max(calibrating, running) + kFloat * t * c;
@@ -362,14 +364,8 @@ std::string run_key(const Plan& plan, const PlannedLayer& layer, const PlannedRu
   h.add(plan.weights[run.weight].canonical).add(run.seed);
   // Names, as a method may choose among the layers by them.
   if (!layer.shared_hash.empty()) h.add("shared input").add(layer.shared_hash).add(layer.shared_names);
-  const CalibrationSource& source = plan.sources[run.source];
-  if (source.recording) {
-    const std::size_t other =
-        calibration_layer(source, layer.info.name, layer.info.in_features, run.calibration_tokens);
-    h.add("calibrated on recording").add(source.recording->input_hash(other));
-  } else if (!source.is_own()) {
-    h.add("calibrated on").add(source.text);
-  }
+  if (const std::string& source = layer.source_hashes[run.source]; !source.empty())
+    h.add("calibrated on").add(source);
   return h.hex();
 }
 
@@ -420,6 +416,9 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
   for (PlannedLayer& layer : plan.layers) {
     std::vector<Index> calibrations;
     split_tokens(study.data, layer, calibrations);
+    const Index longest = *std::ranges::max_element(calibrations);
+    for (const CalibrationSource& source : plan.sources)
+      layer.source_hashes.push_back(calibration_hash(source, layer.info, longest));
     for (std::size_t m = 0; m < plan.methods.size(); ++m) {
       PlannedRun run;
       run.method = m;

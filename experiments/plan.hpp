@@ -39,6 +39,8 @@ struct PlannedLayer {
   /// Hash of X and of all W that the calibration sees, where the layer shares a transform with others
   /// (data.share_inputs); else empty.
   std::string shared_hash;
+  /// What tells the calibration's tokens apart, one for each of Plan::sources; empty for the layer's own.
+  std::vector<std::string> source_hashes;
   /// The names of the layers of which shared_hash has the weights, in their order.
   std::string shared_names;
   Index evaluation_begin = 0;

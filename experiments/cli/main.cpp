@@ -10,6 +10,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -117,7 +118,6 @@ struct RunCommand {
   bool keep_going = false;
   bool fail_fast = false;
   bool quiet = false;
-  bool no_charts = false;
   bool no_sharing = false;
   int jobs = 0;
   std::string shard;
@@ -207,8 +207,7 @@ struct RunCommand {
     std::vector<olab::ReportSection> computed;
     if (sections)
       computed = sections(store.runs({.study = plan.study.name, .status = {}, .method = {}, .layer = {}}));
-    const olab::Views views =
-        olab::make_views(plan.study, store, paths, r, no_charts ? false : force, command, computed);
+    const olab::Views views = olab::make_views(plan.study, store, paths, r, force, command, computed);
     print(computed.empty() ? olab::render_tables(views, table_format)
                            : olab::render_sections(computed, table_format));
     if (todo > 0)
@@ -271,14 +270,13 @@ struct ReproduceCommand {
 
   void write(const std::vector<olab::PaperTable>& papers, const olab::Registries& r) const {
     const olab::Store store = run.common->existing();
+    std::set<std::string> stored;
+    for (const olab::StudyRecord& study : store.studies()) stored.insert(study.name);
     std::vector<olab::PaperPage> pages;
-    for (const olab::PaperTable& p : papers) {
-      std::vector<olab::RunRecord> runs;
-      for (const olab::StudyRecord& study : store.studies())
-        if (study.name == p.study.name && runs.empty())
-          runs = store.runs({.study = study.name, .status = {}, .method = {}, .layer = {}});
-      if (!runs.empty()) pages.push_back(olab::paper_page(p, runs, r));
-    }
+    for (const olab::PaperTable& p : papers)
+      if (stored.contains(p.study.name))
+        pages.push_back(olab::paper_page(
+            p, store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}}), r));
     if (pages.empty())
       throw Error(
           fmt::format("{}: no run of these tables is stored; leave out --stored", store.file().string()));

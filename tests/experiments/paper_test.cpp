@@ -87,6 +87,14 @@ TEST(JudgeOrder, DivergedIsTheWorstAndDirectionsCount) {
       "disagrees");
 }
 
+TEST(JudgeOrder, NothingIsToldWhereRanksAndMeanPointToDifferentSides) {
+  // Better in print, and a little worse on every layer but one, where it is far better.
+  std::vector<OrderRow> rows{row("a", 1, 0.0103), row("b", 2, 0.01)};
+  EXPECT_EQ(judge_order(rows, 0.1, false, false).text, "disagrees");
+  rows[0].units["layer 11"] /= 1000;
+  EXPECT_EQ(judge_order(rows, 0.1, false, false).text, "cannot be told at this noise");
+}
+
 TEST(JudgeOrder, RowsWithoutRunsDoNotCount) {
   const std::vector<OrderRow> rows{row("a", 1, 0.1), {"b", 2, {}}};
   const OrderVerdict v = judge_order(rows, 0, false, false);
