@@ -142,6 +142,12 @@ void set_text(ConfigNode& map, const std::string& key, const std::string& text) 
   map.entries.emplace_back(key, std::move(value));
 }
 
+/// The last part of a path, with or without a slash behind it.
+std::string data_name(const std::string& text) {
+  const std::filesystem::path path(text);
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 /// The study's data from elsewhere; returns what its name gets behind it.
 std::string replace_data(ConfigNode& study, const PaperData& data) {
   if (data.recording.empty() && data.profile.empty()) return {};
@@ -159,9 +165,7 @@ std::string replace_data(ConfigNode& study, const PaperData& data) {
     drop(*node, "layers");
     set_text(*node, "recording", data.recording);
   }
-  std::filesystem::path path(data.profile.empty() ? data.recording : data.profile);
-  if (!path.has_filename()) path = path.parent_path();
-  std::string out = "-" + path.stem().string();
+  std::string out = "-" + data_name(data.profile.empty() ? data.recording : data.profile);
   std::ranges::replace_if(
       out, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_'; },
       '-');
@@ -218,21 +222,9 @@ std::string say_p(double p) {
   return std::isnan(p) ? "p unknown" : p < 1e-4 ? "p < 0.0001" : fmt::format("p = {:.4f}", p);
 }
 
-/// mean ± sd over seeds, of the mean over layers within each seed, as tables have it.
 std::string show_cell(const std::vector<RunRecord>& runs, const std::string& value) {
-  std::map<std::uint64_t, std::pair<double, std::size_t>> seeds;
-  for (const RunRecord& run : runs) {
-    const auto it = run.values.find(value);
-    if (it == run.values.end()) continue;
-    seeds[run.seed].first += it->second;
-    ++seeds[run.seed].second;
-  }
-  if (seeds.empty()) return "–";
-  std::vector<double> means;
-  for (const auto& [seed, s] : seeds) means.push_back(s.first / static_cast<double>(s.second));
-  std::string mean = show_number(sample_mean(means), Format::text);
-  if (means.size() < 2) return mean;
-  return fmt::format("{} ± {}", mean, show_number(sample_deviation(means), Format::text));
+  const Cell cell = make_cell(runs, value);
+  return cell.runs == 0 ? "–" : cell_text(cell, Format::text);
 }
 
 /// Layer kinds in the order of the runs.
@@ -637,8 +629,7 @@ PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, c
   std::set<std::string> recordings;
   std::set<std::string> layers;
   for (const RunRecord& run : runs) {
-    const std::filesystem::path path(run.recording);
-    recordings.insert((path.has_filename() ? path : path.parent_path()).filename().string());
+    recordings.insert(data_name(run.recording));
     layers.insert(run.recording + "\n" + run.layer);
   }
   page.data = fmt::format("{}", fmt::join(recordings, ", "));

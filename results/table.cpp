@@ -246,6 +246,18 @@ void check_value(std::span<const RunRecord> runs, const std::string& value) {
                             suggestion(value, std::vector<std::string>(known.begin(), known.end()))));
 }
 
+Cell make_cell(std::span<const RunRecord> runs, const std::string& value) {
+  Gathered gathered;
+  for (const RunRecord& run : runs)
+    if (const auto it = run.values.find(value); it != run.values.end())
+      gathered.by_seed[run.seed].push_back(it->second);
+  return statistics(gathered);
+}
+
+std::string cell_text(const Cell& cell, Format format) {
+  return show_cell(cell, false, false, format);
+}
+
 Table make_table(std::span<const RunRecord> runs, const TableSpec& spec) {
   const std::vector<std::string> row_fields = field_names(spec.rows);
   const std::vector<std::string> column_fields = field_names(spec.columns);

@@ -30,6 +30,13 @@ struct Cell {
   double deviation = 0;  ///< NaN with fewer than two seeds
 };
 
+enum class Format { text, csv, json, markdown, latex };
+
+/// The cell that finished runs make; those without the value are left out.
+Cell make_cell(std::span<const RunRecord> runs, const std::string& value);
+/// "0.01234 ± 0.0005"; "-" without runs.
+std::string cell_text(const Cell& cell, Format format);
+
 struct Table {
   std::string title;
   std::string corner;                  ///< what the first column holds
@@ -53,7 +60,6 @@ void check_value(std::span<const RunRecord> runs, const std::string& value);
 /// so.
 Table make_table(std::span<const RunRecord> runs, const TableSpec& spec);
 
-enum class Format { text, csv, json, markdown, latex };
 /// "text", "csv", "json", "md" or "markdown", "latex"; Error with the known names on any other.
 Format parse_format(const std::string& name);
 

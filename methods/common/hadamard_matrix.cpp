@@ -148,6 +148,21 @@ using Signs = std::array<std::array<float, 4>, 4>;
 constexpr std::array<std::array<std::size_t, 4>, 4> kPart{
     {{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}}};
 
+/// 4 × 4 blocks of order n: block (p, q) is its sign times `entry` of its row, p, q and the place in the
+/// block.
+template <class Entry>
+Matrix array_of_four(const FourRows& rows, const Signs& signs, const Entry& entry) {
+  const auto n = static_cast<Index>(rows[0].size());
+  Matrix h(4 * n, 4 * n);
+  for (std::size_t p = 0; p < 4; ++p)
+    for (std::size_t q = 0; q < 4; ++q)
+      for (Index i = 0; i < n; ++i)
+        for (Index j = 0; j < n; ++j)
+          h(static_cast<Index>(p) * n + i, static_cast<Index>(q) * n + j) =
+              signs[p][q] * entry(rows[kPart[p][q]], p, q, i, j);
+  return h;
+}
+
 /// With A, B, C, D circulant and symmetric:
 ///    A   B   C   D
 ///   −B   A  −D   C
@@ -155,16 +170,10 @@ constexpr std::array<std::array<std::size_t, 4>, 4> kPart{
 ///   −D  −C   B   A
 Matrix williamson_array(const FourRows& rows) {
   constexpr Signs kSign{{{1, 1, 1, 1}, {-1, 1, -1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}}};
-  const auto n = static_cast<Index>(rows[0].size());
-  Matrix h(4 * n, 4 * n);
-  for (Index i = 0; i < 4 * n; ++i) {
-    for (Index j = 0; j < 4 * n; ++j) {
-      const auto p = static_cast<std::size_t>(i / n);
-      const auto q = static_cast<std::size_t>(j / n);
-      h(i, j) = kSign[p][q] * circulant(rows[kPart[p][q]], i % n, j % n);
-    }
-  }
-  return h;
+  return array_of_four(rows, kSign,
+                       [](const std::vector<int>& row, std::size_t, std::size_t, Index i, Index j) {
+                         return circulant(row, i, j);
+                       });
 }
 
 /// With A, B, C, D circulant, and R the exchange of first and last:
@@ -175,18 +184,12 @@ Matrix williamson_array(const FourRows& rows) {
 Matrix goethals_seidel_array(const FourRows& rows) {
   constexpr Signs kSign{{{1, 1, 1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}, {-1, 1, -1, 1}}};
   const auto n = static_cast<Index>(rows[0].size());
-  Matrix h(4 * n, 4 * n);
-  for (Index i = 0; i < 4 * n; ++i) {
-    for (Index j = 0; j < 4 * n; ++j) {
-      const auto p = static_cast<std::size_t>(i / n);
-      const auto q = static_cast<std::size_t>(j / n);
-      const std::vector<int>& row = rows[kPart[p][q]];
-      const Index column = p == q ? j % n : n - 1 - j % n;
-      const bool transposed = p != q && p > 0 && q > 0;
-      h(i, j) = kSign[p][q] * (transposed ? circulant(row, column, i % n) : circulant(row, i % n, column));
-    }
-  }
-  return h;
+  return array_of_four(rows, kSign,
+                       [&](const std::vector<int>& row, std::size_t p, std::size_t q, Index i, Index j) {
+                         const Index column = p == q ? j : n - 1 - j;
+                         const bool transposed = p != q && p > 0 && q > 0;
+                         return transposed ? circulant(row, column, i) : circulant(row, i, column);
+                       });
 }
 
 // ---- all of them

@@ -9,6 +9,7 @@
 
 #include "core/parallel.hpp"
 #include "datasets/npy.hpp"
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

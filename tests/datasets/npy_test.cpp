@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

@@ -4,6 +4,7 @@
 
 #include "datasets/npy.hpp"
 #include "datasets/safetensors.hpp"
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

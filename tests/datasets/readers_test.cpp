@@ -8,6 +8,7 @@
 #include "datasets/npz.hpp"
 #include "datasets/recording.hpp"
 #include "datasets/safetensors.hpp"
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

@@ -10,6 +10,7 @@
 #include "datasets/manifest.hpp"
 #include "datasets/npy.hpp"
 #include "datasets/safetensors.hpp"
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

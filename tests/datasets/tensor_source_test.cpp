@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "datasets/safetensors.hpp"
+#include "messages.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
 

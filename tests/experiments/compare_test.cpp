@@ -3,34 +3,24 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "experiments/builtins.hpp"
 #include "experiments/study.hpp"
+#include "messages.hpp"
 #include "temp_dir.hpp"
 
 namespace olab {
 namespace {
 
+using test::error_of;
+using test::expect_contains;
+
 const Registries& all() {
   static const Registries r = make_registries();
   return r;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in:\n" << text;
 }
 
 /// A method as a study would call it, and its error relative to that of the layer.

@@ -12,7 +12,7 @@
 #include "experiments/builtins.hpp"
 #include "experiments/plan.hpp"
 #include "experiments/runner.hpp"
-#include "raw_formats.hpp"
+#include "messages.hpp"
 #include "temp_dir.hpp"
 
 namespace olab {

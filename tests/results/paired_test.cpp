@@ -10,10 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "core/error.hpp"
+#include "messages.hpp"
 
 namespace olab {
 namespace {
+
+using test::error_of;
+using test::expect_contains;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -59,19 +62,6 @@ Runs study_of(int layers, std::uint64_t seeds, const std::vector<double>& ratios
 PairedComparison compared(const Runs& runs,
                           const PairedOptions& options = {Observations::layers, "lower", 0.05}) {
   return compare_pairs(pair_runs(runs, "A", "B", "output.nmse"), options);
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in:\n" << text;
 }
 
 TEST(PairedDifference, IsALogarithmOrADifference) {

@@ -16,11 +16,13 @@
 #include <limits>
 #include <thread>
 
-#include "core/error.hpp"
+#include "messages.hpp"
 #include "temp_dir.hpp"
 
 namespace olab {
 namespace {
+
+using test::error_of;
 
 namespace fs = std::filesystem;
 using Values = std::map<std::string, double, std::less<>>;
@@ -60,19 +62,8 @@ RunRecord sample(const std::string& key) {
   return r;
 }
 
-// A Store's refusal, or "" where there was none.
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
 void expect_contains(const std::string& text, const std::vector<std::string>& parts) {
-  for (const std::string& part : parts)
-    EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in: " << text;
+  for (const std::string& part : parts) test::expect_contains(text, part);
 }
 
 std::int64_t count(const fs::path& file, const std::string& sql) {

@@ -5,17 +5,20 @@
 
 #include <bit>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "messages.hpp"
 #include "results/table_grid.hpp"
 #include "temp_dir.hpp"
 
 namespace olab {
 namespace {
+
+using test::error_of;
+using test::expect_contains;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -41,19 +44,6 @@ RunRecord failed(RunRecord run, const std::string& error) {
   run.error = error;
   run.values.clear();
   return run;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is not in:\n" << text;
 }
 
 bool same_bits(double a, double b) {

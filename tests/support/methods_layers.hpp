@@ -7,6 +7,7 @@
 
 #include "core/random.hpp"
 #include "core/registries.hpp"
+#include "messages.hpp"
 #include "methods/common/method.hpp"
 
 namespace olab::test {
@@ -56,17 +57,6 @@ inline Matrix as_matrix(const Chain& chain, Index channels) {
   Matrix t = Matrix::Identity(channels, channels);
   chain.apply_to_activations(t);
   return t;
-}
-
-/// The message of the Error that `call` throws; "" where it throws none.
-template <class Call>
-std::string error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return {};
 }
 
 }  // namespace olab::test

@@ -3,11 +3,8 @@
 
 #include <cstdint>
 #include <cstring>
-#include <exception>
 #include <string>
 #include <string_view>
-
-#include "core/error.hpp"
 
 namespace olab::test {
 
@@ -39,21 +36,6 @@ inline std::string raw_npy(int version, std::string_view dict, std::string_view 
   out += version == 1 ? bytes_of(static_cast<std::uint16_t>(length))
                       : bytes_of(static_cast<std::uint32_t>(length));
   return out + std::string(dict) + '\n' + std::string(data);
-}
-
-/// The message of the Error that `action` throws; "" where it throws none.
-template <class F>
-std::string error_of(const F& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return {};
-}
-
-inline bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
 }
 
 }  // namespace olab::test
