@@ -14,6 +14,7 @@ class Quantizer;
 class Metric;
 class Reader;
 class Chart;
+class Architecture;
 
 struct Registries {
   Registry<Method> methods{"method"};
@@ -22,6 +23,7 @@ struct Registries {
   Registry<Metric> metrics{"metric"};
   Registry<Reader> readers{"reader"};
   Registry<Chart> charts{"chart"};
+  Registry<Architecture> architectures{"architecture"};
   /// How methods, which know of no file formats, read tensors from files. Whoever knows both rooms sets it;
   /// empty: tensors cannot be read.
   OpenTensors open_tensors;
@@ -33,6 +35,7 @@ void register_datasets(Registries& r);
 void register_methods(Registries& r);
 void register_metrics(Registries& r);
 void register_results(Registries& r);
+void register_models(Registries& r);
 
 }  // namespace olab
 

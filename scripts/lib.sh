@@ -15,7 +15,7 @@ readonly root script_path
 readonly script_name=${script_path##*/} start_folder=$PWD log_folder=$root/build/logs
 cd "$root"
 
-readonly rooms=(core datasets methods metrics results experiments)
+readonly rooms=(core datasets methods metrics results models experiments)
 
 say() { printf '%s: %s\n' "$script_name" "$*"; }
 

@@ -1,0 +1,10 @@
+// Decoders of LLaMA's kind.
+#include "models/architecture.hpp"
+
+namespace olab {
+Architecture::~Architecture() = default;
+}  // namespace olab
+
+OLAB_REGISTER(llama) {
+  (void)r;
+}
