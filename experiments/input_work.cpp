@@ -1,7 +1,6 @@
 #include "experiments/input_work.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -13,6 +12,7 @@
 #include "core/integer_product.hpp"
 #include "core/linalg.hpp"
 #include "core/parallel.hpp"
+#include "experiments/observe.hpp"
 #include "methods/common/method.hpp"
 #include "methods/common/quantizer.hpp"
 #include "metrics/common/metric.hpp"
@@ -23,81 +23,6 @@ namespace {
 /// Tokens of Ŷ that are in memory at a time.
 constexpr Index kTokensPerTile = 512;
 
-/// Wall time of what it encloses, added to a share.
-class Timer {
- public:
-  explicit Timer(std::atomic<double>& share) : share_(share) {}
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-  ~Timer() { (void)seconds(); }
-  /// Ends the measurement.
-  double seconds() {
-    if (!done_) {
-      seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
-      share_.fetch_add(seconds_);
-      done_ = true;
-    }
-    return seconds_;
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  std::atomic<double>& share_;
-  Clock::time_point start_ = Clock::now();
-  double seconds_ = 0;
-  bool done_ = false;
-};
-
-/// Collects what the metrics of one observation emit, under "<stage>.<name>".
-class Collector final : public MetricSink {
- public:
-  explicit Collector(Measured& out) : out_(out) {}
-  void at(Stage stage, const ResolvedSpec& metric, const std::string& name) {
-    prefix_ = std::string(stage_name(stage)) + ".";
-    // A metric with parameters of its own must not share names with its default.
-    suffix_.clear();
-    const std::string shown = metric.label;
-    if (const auto open = shown.find('('); open != std::string::npos) suffix_ = shown.substr(open);
-    name_ = name;
-  }
-  void value(std::string_view name, double value) override { out_.values[full(name)] = value; }
-  void series(Series series) override {
-    series.name = full(series.name);
-    out_.series.push_back(std::move(series));
-  }
-
- private:
-  std::string full(std::string_view name) const {
-    std::string text(name);
-    if (!suffix_.empty() && text.starts_with(name_)) text.insert(name_.size(), suffix_);
-    return prefix_ + text;
-  }
-  Measured& out_;
-  std::string prefix_;
-  std::string suffix_;
-  std::string name_;
-};
-
-struct LoadedMetric {
-  ResolvedSpec spec;
-  std::unique_ptr<Metric> metric;
-  std::vector<Stage> stages;
-};
-
-std::vector<LoadedMetric> load_metrics(const Plan& plan, const Registries& r) {
-  std::vector<LoadedMetric> out;
-  for (const ResolvedSpec& spec : plan.metrics) {
-    LoadedMetric m;
-    m.spec = spec;
-    // Only what differs from the defaults makes a name.
-    m.spec.label = short_text(r.metrics.info(spec.spec.name), spec.params);
-    m.metric = r.metrics.make(spec.spec, r);
-    m.stages = m.metric->stages();
-    out.push_back(std::move(m));
-  }
-  return out;
-}
-
 /// out ← in, by all threads.
 // NOLINTNEXTLINE(performance-unnecessary-value-param): a writable view
 void copy_rows(const ConstMatrixRef& in, MatrixRef out) {
@@ -105,11 +30,6 @@ void copy_rows(const ConstMatrixRef& in, MatrixRef out) {
   parallel_for(in.rows(), kRowsPerTask, [&](Index begin, Index end) {
     out.middleRows(begin, end - begin) = in.middleRows(begin, end - begin);
   });
-}
-
-void merge(Measured& into, const Measured& from) {
-  into.values.insert(from.values.begin(), from.values.end());
-  into.series.insert(into.series.end(), from.series.begin(), from.series.end());
 }
 
 /// A matrix behind a quantizer: as integers where that is exact, else in float.
@@ -181,7 +101,7 @@ struct InputWork::State {
         stop(stop_flag),
         shares(work_shares),
         memory(work_memory),
-        metrics(load_metrics(the_plan, r)) {}
+        metrics(the_plan.metrics, r) {}
 
   const Plan& plan;
   const PlannedInput& input;
@@ -190,7 +110,7 @@ struct InputWork::State {
   WorkShares& shares;
   WorkMemory::State& memory;
   MatrixPool& pool = memory.pool;
-  std::vector<LoadedMetric> metrics;
+  MetricSet metrics;
   Matrix x;
   LargeMatrix w;  ///< of all layers, one below the other
   std::vector<Side> sides;
@@ -208,25 +128,9 @@ struct InputWork::State {
     return w.view().middleRows(side.first_row, side.out_features);
   }
 
-  bool wants(Stage stage) const {
-    return std::ranges::any_of(
-        metrics, [&](const LoadedMetric& m) { return std::ranges::find(m.stages, stage) != m.stages.end(); });
-  }
-  /// No metric of the stage looks at more than errors().
-  bool errors_suffice(Stage stage) const {
-    return std::ranges::all_of(metrics, [&](const LoadedMetric& m) {
-      return std::ranges::find(m.stages, stage) == m.stages.end() || m.metric->errors_suffice();
-    });
-  }
-
-  void observe(const Observation& observation, Measured& out) const {
-    Collector collector(out);
-    for (const LoadedMetric& m : metrics) {
-      if (std::ranges::find(m.stages, observation.stage()) == m.stages.end()) continue;
-      collector.at(observation.stage(), m.spec, registries.metrics.info(m.spec.spec.name).name);
-      m.metric->evaluate(observation, collector);
-    }
-  }
+  bool wants(Stage stage) const { return metrics.wants(stage); }
+  bool errors_suffice(Stage stage) const { return metrics.errors_suffice(stage); }
+  void observe(const Observation& observation, Measured& out) const { metrics.observe(observation, out); }
 
   void load() {
     Timer timer(shares.load);

@@ -1,7 +1,6 @@
 // The runs of the layers that read one input, with all that they share.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -13,16 +12,6 @@
 #include "methods/common/transform.hpp"
 
 namespace olab {
-
-/// Seconds of threads by what they did; added to from several threads.
-struct WorkShares {
-  std::atomic<double> load{0};
-  std::atomic<double> calibrate{0};
-  std::atomic<double> transform{0};
-  std::atomic<double> quantize{0};
-  std::atomic<double> product{0};
-  std::atomic<double> measure{0};
-};
 
 /// A run and its layer within the input.
 struct InputRun {

@@ -80,14 +80,6 @@ void split_tokens(const StudyData& d, PlannedLayer& layer, std::vector<Index>& c
                     who, longest, std::max<Index>(layer.evaluation_tokens, 1), tokens));
 }
 
-template <class Base>
-ResolvedSpec resolve(const Registry<Base>& registry, const Spec& spec, const Registries& r,
-                     std::string label) {
-  Params params = registry.resolve(spec, r);
-  std::string canonical = canonical_text(registry.info(spec.name), params);
-  return {spec, std::move(canonical), std::move(label), std::move(params)};
-}
-
 double machine_memory() {
   return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
 }
@@ -374,9 +366,10 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
   plan.recording = open_data(study, r, plan.recording_text);
   for (const std::string& text : study.data.calibrate_on) plan.sources.push_back(open_calibration(text, r));
   if (plan.sources.empty()) plan.sources.emplace_back();
-  for (const StudyMethod& m : study.methods) plan.methods.push_back(resolve(r.methods, m.spec, r, m.label));
-  for (const Spec& s : study.activations) plan.activations.push_back(resolve(r.quantizers, s, r, ""));
-  for (const Spec& s : study.weights) plan.weights.push_back(resolve(r.quantizers, s, r, ""));
+  for (const StudyMethod& m : study.methods)
+    plan.methods.push_back(resolve_spec(r.methods, m.spec, r, m.label));
+  for (const Spec& s : study.activations) plan.activations.push_back(resolve_spec(r.quantizers, s, r, ""));
+  for (const Spec& s : study.weights) plan.weights.push_back(resolve_spec(r.quantizers, s, r, ""));
 
   std::vector<std::string> metric_texts = study.metrics;
   for (const StudyView& view : study.views)
@@ -384,7 +377,7 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
       for (const std::string& m : r.charts.make(view.chart, r)->metrics()) metric_texts.push_back(m);
   std::set<std::string> seen;
   for (const std::string& text : metric_texts) {
-    ResolvedSpec m = resolve(r.metrics, parse_spec(text), r, text);
+    ResolvedSpec m = resolve_spec(r.metrics, parse_spec(text), r, text);
     if (seen.insert(m.canonical).second) plan.metrics.push_back(std::move(m));
   }
   std::vector<std::string> metric_canonical;
@@ -427,15 +420,15 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
         for (run.source = 0; run.source < plan.sources.size(); ++run.source) {
           for (const std::uint64_t seed : study.seeds) {
             run.seed = seed;
-            for (run.activation = 0; run.activation < plan.activations.size(); ++run.activation) {
-              for (run.weight = 0; run.weight < plan.weights.size(); ++run.weight) {
-                run.position = position++;
-                if (run.position % options.shards != options.shard) continue;
-                run.key = run_key(plan, layer, run);
-                run.stored = store != nullptr && !options.force &&
-                             store->find_finished(run.key, metric_canonical).has_value();
-                layer.runs.push_back(run);
-              }
+            for (const QuantizerChoice& choice : study.quantizers) {
+              run.activation = choice.activation;
+              run.weight = choice.weight;
+              run.position = position++;
+              if (run.position % options.shards != options.shard) continue;
+              run.key = run_key(plan, layer, run);
+              run.stored = store != nullptr && !options.force &&
+                           store->find_finished(run.key, metric_canonical).has_value();
+              layer.runs.push_back(run);
             }
           }
         }

@@ -12,6 +12,7 @@
 
 #include "datasets/recording.hpp"
 #include "experiments/calibration_data.hpp"
+#include "experiments/resolved_spec.hpp"
 #include "experiments/study.hpp"
 #include "results/store.hpp"
 
@@ -59,14 +60,6 @@ struct PlannedInput {
   std::size_t count = 1;
 };
 
-/// A specification with its canonical text, resolved once.
-struct ResolvedSpec {
-  Spec spec;
-  std::string canonical;
-  std::string label;
-  Params params;
-};
-
 struct PlanOptions {
   std::size_t shard = 0;  ///< this process takes runs with position % shards == shard
   std::size_t shards = 1;
@@ -74,6 +67,7 @@ struct PlanOptions {
   int threads = 1;
   bool sharing = true;
   double memory_limit = 0;  ///< bytes; 0: three quarters of the machine's memory
+  Index blocks = 0;         ///< studies of models: the estimate of time is for so many blocks; 0: the model's
 };
 
 struct Plan {

@@ -63,9 +63,9 @@ void Progress::draw(const std::string& now) {
   width_ = 1;
 }
 
-void Progress::advance(const std::string& now) {
+void Progress::advance(const std::string& now, std::size_t count) {
   const std::lock_guard lock(mutex_);
-  ++done_;
+  done_ = std::min(total_, done_ + count);
   if (!enabled_) return;
   const auto time = Clock::now();
   const auto pause = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10'000);

@@ -16,8 +16,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress();
-  /// One more is done; `now` says what is going on.
-  void advance(const std::string& now);
+  /// `count` more are done (0: only what is going on has changed, `now`).
+  void advance(const std::string& now, std::size_t count = 1);
   /// A line above the bar.
   void message(const std::string& line);
   /// Clears the bar; called by the destructor too.

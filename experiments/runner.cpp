@@ -98,6 +98,11 @@ Measured compute_run(const Plan& plan, const PlannedLayer& layer, const PlannedR
   return std::move(*out);
 }
 
+std::vector<std::pair<std::string, double>> shares_of(const WorkShares& shares) {
+  return {{"load", shares.load},         {"calibrate", shares.calibrate}, {"transform", shares.transform},
+          {"quantize", shares.quantize}, {"product", shares.product},     {"metrics", shares.measure}};
+}
+
 std::string describe_work(const RunReport& report) {
   double all = 0;
   for (const auto& [what, seconds] : report.shares) all += seconds;
@@ -214,9 +219,7 @@ RunReport execute(const Plan& plan, const Registries& r, Store& store, const Run
   report.interrupted = options.stop != nullptr && options.stop->requested() &&
                        report.computed + report.failed < plan.total - plan.stored;
   report.seconds = since(begin);
-  report.shares = {{"load", shares.load},           {"calibrate", shares.calibrate},
-                   {"transform", shares.transform}, {"quantize", shares.quantize},
-                   {"product", shares.product},     {"metrics", shares.measure}};
+  report.shares = shares_of(shares);
   return report;
 }
 

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "core/stop.hpp"
+#include "experiments/observe.hpp"
 #include "experiments/plan.hpp"
+#include "experiments/work_shares.hpp"
 
 namespace olab {
 
@@ -30,15 +32,11 @@ struct RunReport {
   std::vector<std::pair<std::string, double>> shares;
 };
 
+/// The shares by their names.
+std::vector<std::pair<std::string, double>> shares_of(const WorkShares& shares);
+
 /// "time of threads: load 4 %, …; peak memory 1.2 GiB".
 std::string describe_work(const RunReport& report);
-
-using Values = std::map<std::string, double, std::less<>>;
-
-struct Measured {
-  Values values;
-  std::vector<Series> series;
-};
 
 /// A number that the runner itself records for every run.
 struct BuiltinValue {

@@ -10,6 +10,7 @@
 #include "core/text.hpp"
 #include "experiments/embedded.hpp"
 #include "experiments/overrides.hpp"
+#include "experiments/perplexity_settings.hpp"
 #include "methods/common/method.hpp"
 #include "methods/common/quantizer.hpp"
 #include "metrics/common/metric.hpp"
@@ -188,9 +189,8 @@ std::vector<StudyMethod> label_methods(const std::vector<Entry>& entries, const 
   return out;
 }
 
-std::vector<Spec> read_quantizer(const ConfigNode* node, Role role, const Registries& r,
-                                 std::vector<std::string>& axes_out) {
-  const std::string what = role == Role::activation ? "activation" : "weight";
+/// The number formats of one role, the product of its axes.
+std::vector<Spec> read_format(const ConfigNode* node, std::string_view what, const Registries& r) {
   std::string format = "integer";
   if (node == nullptr) return {Spec{format, {{"bits", "16"}}}};
   if (!node->is_map())
@@ -198,11 +198,114 @@ std::vector<Spec> read_quantizer(const ConfigNode* node, Role role, const Regist
   if (const ConfigNode* f = node->find("format")) format = f->text("'format'");
   std::vector<Axis> axes;
   with_place(node->where, {}, [&] { axes = read_axes(*node, r.quantizers.info(format), {"format"}); });
-  for (const Axis& a : axes)
-    if (a.values.size() > 1) axes_out.push_back(what + "." + a.key);
   std::vector<Spec> out = expand(format, axes, node->where);
   for (const Spec& spec : out) with_place(node->where, axes, [&] { (void)r.quantizers.canonical(spec, r); });
   return out;
+}
+
+/// The place of a specification in a list without doubles.
+std::size_t place_of(const Spec& spec, std::vector<Spec>& list, const Registries& r) {
+  const std::string text = r.quantizers.canonical(spec, r);
+  const auto it =
+      std::ranges::find_if(list, [&](const Spec& s) { return r.quantizers.canonical(s, r) == text; });
+  if (it != list.end()) return static_cast<std::size_t>(it - list.begin());
+  list.push_back(spec);
+  return list.size() - 1;
+}
+
+/// Parameters that take several values over `specs`, as "<what>.<parameter>".
+void add_axes(const std::vector<Spec>& specs, const std::string& what, const Registries& r,
+              std::vector<std::string>& out) {
+  std::map<std::string, std::set<std::string>> values;
+  for (const Spec& spec : specs) {
+    const Params params = r.quantizers.resolve(spec, r);
+    for (const ParamInfo& p : r.quantizers.info(spec.name).params)
+      values[p.name].insert(p.format(params.at(p.name)));
+  }
+  if (specs.empty()) return;
+  for (const ParamInfo& p : r.quantizers.info(specs.front().name).params)
+    if (values[p.name].size() > 1) out.push_back(what + "." + p.name);
+}
+
+/// One map of number formats, or a list of them, which are taken one after the other.
+void read_quantizers(const ConfigNode* node, const Registries& r, Study& out) {
+  const bool of_model = !out.evaluations.empty();
+  const ConfigNode nothing = [] {
+    ConfigNode map;
+    map.kind = ConfigNode::Kind::map;
+    return map;
+  }();
+  std::vector<const ConfigNode*> entries;
+  if (node != nullptr && node->is_list()) {
+    for (const ConfigNode& item : node->items) entries.push_back(&item);
+    if (entries.empty()) node->fail("'quantizer' is an empty list; leave it out to quantize nothing");
+  } else {
+    entries.push_back(node == nullptr ? &nothing : node);
+  }
+  for (const ConfigNode* entry : entries) {
+    entry->require_map("quantizer", {"activation", "weight", "query", "key", "value"});
+    for (const char* key : {"query", "key", "value"})
+      if (const ConfigNode* n = entry->find(key); n != nullptr && !of_model)
+        n->fail(fmt::format(
+            "'{}' is for attention, which only 'evaluate: perplexity' has; a layer has an activation "
+            "and a weight",
+            key));
+    const auto formats = [&](const char* key) { return read_format(entry->find(key), key, r); };
+    for (const Spec& activation : formats("activation"))
+      for (const Spec& weight : formats("weight"))
+        for (const Spec& query : formats("query"))
+          for (const Spec& key : formats("key"))
+            for (const Spec& value : formats("value"))
+              out.quantizers.push_back({place_of(activation, out.activations, r),
+                                        place_of(weight, out.weights, r), place_of(query, out.queries, r),
+                                        place_of(key, out.keys, r), place_of(value, out.values, r)});
+  }
+  if (of_model) {
+    // One name for all of them where names tell them apart; bits need no columns of their own then.
+    std::set<std::string> names;
+    for (const QuantizerChoice& choice : out.quantizers) names.insert(quantizer_name(out, choice, r));
+    if (names.size() > 1) out.quantizer_axes.emplace_back("quantizer");
+  }
+  std::vector<std::string> axes;
+  add_axes(out.activations, "activation", r, axes);
+  add_axes(out.weights, "weight", r, axes);
+  add_axes(out.queries, "query", r, axes);
+  add_axes(out.keys, "key", r, axes);
+  add_axes(out.values, "value", r, axes);
+  for (std::string& axis : axes)
+    if (!of_model || !axis.ends_with(".bits")) out.quantizer_axes.push_back(std::move(axis));
+}
+
+/// evaluate: layers (the default), perplexity, or perplexity with its parameters.
+void read_evaluation(const ConfigNode* node, const Registries& r, Study& out) {
+  if (node == nullptr) return;
+  const bool with_parameters = node->is_map() && node->entries.size() == 1;
+  if (!node->is_scalar() && !with_parameters)
+    node->fail(
+        "'evaluate' is layers, perplexity, or perplexity with parameters: {perplexity: {context: 2048}}");
+  const Info& info = perplexity_info();
+  const std::string name(with_parameters ? std::string_view(node->entries.front().first)
+                                         : trim(node->scalar));
+  const std::vector<std::string> known{"layers", info.name};
+  if (std::ranges::find(known, name) == known.end())
+    node->fail(fmt::format("there is no evaluation '{}'{}", name, suggestion(name, known)));
+  if (name == "layers") {
+    if (with_parameters) node->fail("the evaluation 'layers' has no parameters");
+    return;
+  }
+  std::vector<Axis> axes;
+  std::string where = node->where;
+  if (with_parameters && !node->entries.front().second.is_null()) {
+    const ConfigNode& body = node->entries.front().second;
+    where = body.where;
+    if (!body.is_map()) body.fail("the parameters of perplexity must be a map, for example {context: 2048}");
+    axes = read_axes(body, info, {});
+  }
+  out.evaluations = expand(info.name, axes, where);
+  for (const Spec& spec : out.evaluations)
+    with_place(where, axes, [&] { (void)resolve_params(info, spec, r); });
+  for (const Axis& axis : axes)
+    if (axis.values.size() > 1) out.quantizer_axes.push_back("evaluate." + axis.key);
 }
 
 /// A path in a file is relative to that file; one on the command line to the current folder.
@@ -215,7 +318,37 @@ std::string resolved_path(const ConfigNode& node, const std::string& text,
   return (base / path).string();
 }
 
+/// What `evaluate: perplexity` reads: models and texts.
+StudyData read_model_data(const ConfigNode& node, const std::filesystem::path& base) {
+  for (const char* key : {"recording", "profile"})
+    if (const ConfigNode* n = node.find(key); n != nullptr && !n->is_null())
+      n->fail(fmt::format(
+          "'{}' is for studies of layers; 'evaluate: perplexity' takes data.model and data.text", key));
+  node.require_map("data", {"model", "text", "calibration_text", "recording", "profile"});
+  StudyData out;
+  const auto paths = [&](const char* key, const char* what) {
+    const ConfigNode* const n = node.find(key);
+    if (n == nullptr || n->is_null())
+      node.fail(fmt::format("no data.{}: set data.{}=PATH ({})", key, key, what));
+    std::vector<std::string> list;
+    for (const std::string& text : n->texts(fmt::format("'{}'", key))) {
+      list.push_back(resolved_path(*n, text, base));
+      if (std::ranges::count(list, list.back()) > 1) n->fail(fmt::format("'{}' lists {} twice", key, text));
+    }
+    if (list.empty()) n->fail(fmt::format("'{}' is an empty list", key));
+    return list;
+  };
+  out.models = paths("model", "a Hugging Face folder with config.json and safetensors");
+  out.texts = paths("text", "a text file, or token ids as .npy or .bin");
+  if (const ConfigNode* n = node.find("calibration_text"); n != nullptr && !n->is_null())
+    out.calibration_text = resolved_path(*n, n->text("'calibration_text'"), base);
+  return out;
+}
+
 StudyData read_data(const ConfigNode& node, const std::filesystem::path& base) {
+  for (const char* key : {"model", "text", "calibration_text"})
+    if (const ConfigNode* n = node.find(key))
+      n->fail(fmt::format("'{}' is for studies of models; say 'evaluate: perplexity'", key));
   node.require_map("data", {"recording", "profile", "layers", "calibration_tokens", "calibrate_on",
                             "evaluation_tokens", "evaluate_on_calibration", "share_inputs", "tokens",
                             "in_features", "out_features", "sequence_length", "seed"});
@@ -361,8 +494,10 @@ std::vector<std::string> expand_glob(const ConfigNode& node, const Registry<Base
   return out;
 }
 
-std::vector<std::string> read_metrics(const ConfigNode* node, const Registries& r) {
+std::vector<std::string> read_metrics(const ConfigNode* node, bool of_model, const Registries& r) {
   std::vector<std::string> out;
+  // Of every linear layer of a model: what is cheap and says most about its error.
+  if (node == nullptr && of_model) return {"nmse", "sqnr", "kurtosis", "absmax_to_median"};
   if (node == nullptr) {
     for (const std::string& name : r.metrics.names())
       if (r.metrics.info(name).note("series").empty() && r.metrics.info(name).note("timing").empty())
@@ -383,7 +518,27 @@ std::vector<std::string> read_metrics(const ConfigNode* node, const Registries& 
   return out;
 }
 
+/// "4" of integers of 4 bits, "16" of what is not quantized; the name of another format.
+std::string bits_of(const Spec& spec, const Registries& r) {
+  const ParamInfo* const bits = r.quantizers.info(spec.name).find("bits");
+  return bits == nullptr ? spec.name : bits->format(r.quantizers.resolve(spec, r).at(bits->name));
+}
+
 }  // namespace
+
+std::string quantizer_name(const Study& study, const QuantizerChoice& choice, const Registries& r) {
+  const std::string query = bits_of(study.queries[choice.query], r);
+  const std::string key = bits_of(study.keys[choice.key], r);
+  const std::string value = bits_of(study.values[choice.value], r);
+  std::string out = fmt::format("W{}A{}", bits_of(study.weights[choice.weight], r),
+                                bits_of(study.activations[choice.activation], r));
+  if (query != "16" && query == key && key == value) return out + fmt::format("QKV{}", value);
+  if (query != "16") out += fmt::format("Q{}", query);
+  if (key != "16" && key == value) return out + fmt::format("KV{}", value);
+  if (key != "16") out += fmt::format("K{}", key);
+  if (value != "16") out += fmt::format("V{}", value);
+  return out;
+}
 
 Spec parse_method(std::string_view text) {
   if (split_top_level(text, '|').size() > 1) return {"pipeline", {{"steps", std::string(trim(text))}}};
@@ -427,8 +582,8 @@ Study parse_study(std::string_view text, const std::string& source, std::span<co
 Study parse_study(ConfigNode root, const std::string& source, std::span<const std::string> overrides,
                   const Registries& r) {
   apply_overrides(root, overrides);
-  root.require_map("a study", {"study", "description", "seed", "repeats", "data", "quantizer", "methods",
-                               "metrics", "views"});
+  root.require_map("a study", {"study", "description", "seed", "repeats", "evaluate", "data", "quantizer",
+                               "methods", "metrics", "views"});
   Study out;
   out.source = source;
   out.name = root.at("study").text("'study'");
@@ -437,13 +592,11 @@ Study parse_study(ConfigNode root, const std::string& source, std::span<const st
     root.at("study").fail("the name of a study makes file names: letters, digits, '-' and '_' only");
   if (const ConfigNode* n = root.find("description")) out.description = n->text("'description'");
   out.seeds = read_seeds(root);
-  out.data = read_data(root.at("data"), std::filesystem::path(source).parent_path());
-  const ConfigNode* const quantizer = root.find("quantizer");
-  if (quantizer != nullptr) quantizer->require_map("quantizer", {"activation", "weight"});
-  out.activations = read_quantizer(quantizer == nullptr ? nullptr : quantizer->find("activation"),
-                                   Role::activation, r, out.quantizer_axes);
-  out.weights = read_quantizer(quantizer == nullptr ? nullptr : quantizer->find("weight"), Role::weight, r,
-                               out.quantizer_axes);
+  read_evaluation(root.find("evaluate"), r, out);
+  const bool of_model = !out.evaluations.empty();
+  const std::filesystem::path base = std::filesystem::path(source).parent_path();
+  out.data = of_model ? read_model_data(root.at("data"), base) : read_data(root.at("data"), base);
+  read_quantizers(root.find("quantizer"), r, out);
   const ConfigNode& methods = root.at("methods");
   std::vector<Entry> entries;
   if (methods.is_list()) {
@@ -463,7 +616,7 @@ Study parse_study(ConfigNode root, const std::string& source, std::span<const st
   }
   if (entries.empty()) methods.fail("'methods' is empty; see `olab list methods`");
   out.methods = label_methods(entries, r);
-  out.metrics = read_metrics(root.find("metrics"), r);
+  out.metrics = read_metrics(root.find("metrics"), of_model, r);
   if (const ConfigNode* views = root.find("views")) {
     views->require_list("'views'");
     for (const ConfigNode& item : views->items) out.views.push_back(read_view(item, r));
@@ -472,6 +625,10 @@ Study parse_study(ConfigNode root, const std::string& source, std::span<const st
     StudyView table;
     table.is_table = true;
     table.where = source;
+    if (of_model) {
+      table.table.columns = "layer";
+      table.table.value = "model.perplexity";
+    }
     out.views.push_back(table);
   }
   out.text = to_yaml(root);

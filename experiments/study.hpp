@@ -38,6 +38,19 @@ struct StudyData {
   Index out_features = 0;
   Index sequence_length = 0;
   std::uint64_t seed = 0;
+  // evaluate: perplexity only:
+  std::vector<std::string> models;  ///< Hugging Face folders; several are an axis
+  std::vector<std::string> texts;   ///< files of text or token ids; several are an axis
+  std::string calibration_text;     ///< "": the beginning of each text
+};
+
+/// One combination of number formats: places in the lists of the study.
+struct QuantizerChoice {
+  std::size_t activation = 0;
+  std::size_t weight = 0;
+  std::size_t query = 0;
+  std::size_t key = 0;
+  std::size_t value = 0;
 };
 
 /// A method of a study with one value for every parameter.
@@ -59,15 +72,29 @@ struct Study {
   std::string description;
   StudyData data;
   std::vector<std::uint64_t> seeds;
-  std::vector<Spec> activations;  ///< quantizers of activations: the product of the axes
+  /// What is computed of a model: specifications of perplexity_info(), the product of the axes; empty: single
+  /// layers are (evaluate: layers).
+  std::vector<Spec> evaluations;
+  std::vector<Spec> activations;  ///< quantizers of activations, without doubles
   std::vector<Spec> weights;
+  std::vector<Spec> queries;  ///< of attention; evaluate: perplexity only
+  std::vector<Spec> keys;
+  std::vector<Spec> values;
+  std::vector<QuantizerChoice>
+      quantizers;  ///< in the study's order: products of axes, or the entries of a list
   std::vector<StudyMethod> methods;
   std::vector<std::string> metrics;  ///< specifications; the charts' own are added by the plan
   std::vector<StudyView> views;
-  std::vector<std::string> quantizer_axes;  ///< "activation.bits", … with more than one value
-  std::string text;                         ///< after overrides, as YAML
-  std::string source;                       ///< file, or shipped name
+  /// "activation.bits", "evaluate.context", …: fields with more than one value; "quantizer" where its choices
+  /// have labels.
+  std::vector<std::string> quantizer_axes;
+  std::string text;    ///< after overrides, as YAML
+  std::string source;  ///< file, or shipped name
 };
+
+/// "W4A4", "W4A16", "W4A4KV4", "W4A4QKV4": bits of weights, activations, and where they are quantized, of
+/// queries, keys and values.
+std::string quantizer_name(const Study& study, const QuantizerChoice& choice, const Registries& r);
 
 /// The shipped studies' names, sorted, and the text of one of them.
 std::vector<std::string> study_names();

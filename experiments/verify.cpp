@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/text.hpp"
+#include "experiments/model_runner.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
 #include "experiments/stored_run.hpp"
@@ -43,7 +44,13 @@ VerifyReport compare(const RunRecord& run, const Measured& now, const Registries
 
 }  // namespace
 
-VerifyReport verify_run(const Store& store, const RunRecord& run, const Registries& r) {
+VerifyReport verify_run(const Store& store, const RunRecord& run, const Registries& r, const StopFlag* stop) {
+  if (run.layer_kind == kModelKind) {
+    const FoundModelRun found = find_model_run(store, run, r);
+    VerifyReport out = compare(run, compute_model_run(found.plan, found.plan.runs[found.run], r, stop), r);
+    out.study = found.study;
+    return out;
+  }
   const FoundRun found = find_run(store, run, r);
   VerifyReport out = compare(run, compute_run(found.plan, found.planned_layer(), found.planned_run(), r), r);
   out.study = found.study;

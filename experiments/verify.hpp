@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/registries.hpp"
+#include "core/stop.hpp"
 #include "results/store.hpp"
 
 namespace olab {
@@ -17,6 +18,7 @@ struct VerifyReport {
 };
 
 /// Error where no stored study leads to this run any more (its data moved, or the data changed).
-VerifyReport verify_run(const Store& store, const RunRecord& run, const Registries& r);
+VerifyReport verify_run(const Store& store, const RunRecord& run, const Registries& r,
+                        const StopFlag* stop = nullptr);
 
 }  // namespace olab

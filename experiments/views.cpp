@@ -6,9 +6,11 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <span>
 
 #include "core/hash.hpp"
 #include "core/text.hpp"
+#include "experiments/model_runner.hpp"
 #include "experiments/runner.hpp"
 #include "metrics/common/metric.hpp"
 
@@ -55,6 +57,8 @@ std::vector<std::pair<std::string, std::string>> all_definitions(const std::vect
   for (const std::string& name : used)
     if (r.metrics.contains(name)) out.emplace_back(name, r.metrics.info(name).note("definition"));
   for (const BuiltinValue& v : builtin_values()) out.emplace_back(v.name, v.definition);
+  if (std::ranges::any_of(runs, [](const RunRecord& run) { return run.layer_kind == kModelKind; }))
+    for (const BuiltinValue& v : model_values()) out.emplace_back(v.name, v.definition);
   return out;
 }
 
@@ -73,7 +77,8 @@ void draw_all(const Study& study, const Store& store, const std::vector<RunRecor
   std::map<std::string, std::string, std::less<>> definitions;
   std::map<std::string, std::string, std::less<>> better;
   for (const auto& [name, definition] : all_definitions(runs, r)) definitions[name] = definition;
-  for (const BuiltinValue& v : builtin_values()) better[v.name] = v.better;
+  for (const std::span<const BuiltinValue> list : {builtin_values(), model_values()})
+    for (const BuiltinValue& v : list) better[v.name] = v.better;
   for (const std::string& name : r.metrics.names()) better[name] = r.metrics.info(name).note("better");
   int number = 0;
   for (const StudyView& view : study.views) {
@@ -101,8 +106,9 @@ bool is_timing(const std::string& value, const Registries& r) {
 }
 
 ValueFacts value_facts(const std::string& value, const Registries& r) {
-  for (const BuiltinValue& v : builtin_values())
-    if (value == v.name) return {v.better, v.definition, v.unit};
+  for (const std::span<const BuiltinValue> list : {builtin_values(), model_values()})
+    for (const BuiltinValue& v : list)
+      if (value == v.name) return {v.better, v.definition, v.unit};
   const Info* const metric = metric_of(value, r);
   if (metric == nullptr) return {};
   const std::string better = metric->note("better");

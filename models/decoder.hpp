@@ -77,8 +77,9 @@ class Decoder {
   /// learned.
   std::vector<Matrix> embed(std::span<const std::vector<TokenId>> windows) const;
   Block load_block(Index index) const;
-  /// One window through one block, in place. Attention is causal, scores scaled by 1 / sqrt(head_dim).
-  void run_block(const Block& block, MatrixRef hidden, BlockWork& work) const;
+  /// Through one block, in place: one window, or several of `window` tokens each, one below the other; positions and
+  /// attention begin anew in every one. Attention is causal, scores scaled by 1 / sqrt(head_dim).
+  void run_block(const Block& block, MatrixRef hidden, BlockWork& work, Index window = 0) const;
   Head load_head() const;
   /// hidden (tokens × hidden_size) behind the final norm.
   Matrix final_norm(const Head& head, const ConstMatrixRef& hidden) const;

@@ -133,8 +133,21 @@ CREATE TABLE study_run (
   label TEXT NOT NULL,
   PRIMARY KEY (study, position)
 ) STRICT, WITHOUT ROWID;
+)sql",
+    // Numbers of finished parts of a run (little-endian doubles), so that a long run goes on where it
+    // stopped.
+    R"sql(
+CREATE TABLE part (
+  run INTEGER NOT NULL REFERENCES run (id),
+  position INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (run, position)
+) STRICT, WITHOUT ROWID;
 )sql"};
 constexpr auto kSchemaVersion = static_cast<std::int64_t>(kMigrations.size());
+/// What can be read without being brought up to date; queries on younger tables ask has_parts first.
+constexpr std::int64_t kOldestReadable = 1;
+constexpr std::int64_t kPartsSince = 2;
 
 // --------------------------------------------------------------------------------------------------- errors
 
@@ -395,6 +408,7 @@ Identity current_identity(SQLite::Database& db) {
 struct Store::State {
   fs::path file;
   bool writable = false;
+  bool has_parts = true;  // false: an older schema, opened for reading only
   std::mutex mutex;
   std::unique_ptr<SQLite::Database> db;
   std::unordered_map<std::string, SQLite::Statement> statements;   // by their SQL; after `db`: end before it
@@ -517,11 +531,12 @@ void Store::State::open_to_read() {
       found = current_identity(*db);
     }
     check_identity(found, file);
-    if (found.version < kSchemaVersion)
+    if (found.version < kOldestReadable)
       throw Error(fmt::format(
-          "{}: an empty or older database (schema {}, this program reads {}); a study run with --db "
+          "{}: an empty or older database (schema {}, this program reads {} to {}); a study run with --db "
           "on it brings it up to date",
-          file.string(), found.version, kSchemaVersion));
+          file.string(), found.version, kOldestReadable, kSchemaVersion));
+    has_parts = found.version >= kPartsSince;
   } catch (const SQLite::Exception& e) {
     throw_error(file, Access::read, "read the database", e);
   }
@@ -755,6 +770,30 @@ void Store::fail(std::int64_t id, const std::string& error) {
   state_->write("store a failure", [&] {
     state_->end_attempt(id, "failed", error);
     return true;
+  });
+}
+
+void Store::put_part(std::int64_t id, std::int64_t position, std::span<const double> values) {
+  State& s = *state_;
+  s.write("store a part of a run", [&] {
+    const std::string bytes = to_bytes(values);
+    Query(s.statement("INSERT OR REPLACE INTO part (run, position, data) VALUES (?, ?, ?)"))
+        .with(id, position, std::span<const char>(bytes))
+        .execute();
+    return true;
+  });
+}
+
+std::map<std::int64_t, std::vector<double>> Store::parts(const std::string& key) const {
+  State& s = *state_;
+  return s.read("read the parts of a run", [&] {
+    std::map<std::int64_t, std::vector<double>> out;
+    if (!s.has_parts) return out;
+    Query query(
+        s.statement("SELECT p.position, p.data FROM part p JOIN run r ON r.id = p.run WHERE r.key = ?"));
+    query.with(key);
+    while (query.next()) out.emplace(query.integer(0), from_bytes(query.text(1)));
+    return out;
   });
 }
 

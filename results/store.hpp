@@ -121,6 +121,11 @@ class Store {
   /// names are replaced, others stay), and marks it finished.
   void finish(std::int64_t id, const std::map<std::string, double, std::less<>>& values,
               std::span<const Series> series, std::span<const std::string> metrics);
+  /// Keeps the numbers of one finished part of a run (a window of tokens), so that a run that is interrupted
+  /// goes on behind it; a part that is stored again is replaced.
+  void put_part(std::int64_t id, std::int64_t position, std::span<const double> values);
+  /// The parts of the run with this key that are stored, by position; none where there is no such run.
+  std::map<std::int64_t, std::vector<double>> parts(const std::string& key) const;
   /// Ends this attempt. A run that finished, here or in another process, stays finished.
   void fail(std::int64_t id, const std::string& error);
   void interrupt(std::int64_t id);

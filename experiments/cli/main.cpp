@@ -24,7 +24,9 @@
 #include "experiments/describe.hpp"
 #include "experiments/inspect.hpp"
 #include "experiments/listing.hpp"
+#include "experiments/model_runner.hpp"
 #include "experiments/paper.hpp"
+#include "experiments/perplexity_study.hpp"
 #include "experiments/plan.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
@@ -123,9 +125,11 @@ struct RunCommand {
   std::string shard;
   std::string memory;
   std::string format = "text";
+  olab::Index blocks = 0;
 
   olab::PlanOptions plan_options() const {
     olab::PlanOptions out;
+    out.blocks = blocks;
     out.force = force;
     out.sharing = !no_sharing;
     out.threads = jobs > 0 ? jobs : olab::hardware_threads();
@@ -172,42 +176,70 @@ struct RunCommand {
 
   int run_study(const olab::Registries& r, olab::Study study, const std::string& command,
                 const Sections& sections) const {
-    const olab::Format table_format = olab::parse_format(format);
+    (void)olab::parse_format(format);  // a typo must not show after an hour
     const olab::PlanOptions options = plan_options();
     const olab::ThreadLimit threads(options.threads);
     const fs::path database = common->database_file();
+    const bool of_models = !study.evaluations.empty();
+    if (blocks > 0 && !(dry_run && of_models)) throw Error("--blocks is for --dry-run of a study of models");
     if (dry_run) {
       std::optional<olab::Store> store;
       if (fs::exists(database)) store = olab::Store::open_existing(database);
-      print(olab::describe_plan(olab::make_plan(std::move(study), r, store ? &*store : nullptr, options)));
+      const olab::Store* const stored = store ? &*store : nullptr;
+      print(of_models ? olab::describe_model_plan(olab::make_model_plan(std::move(study), r, stored, options),
+                                                  r, blocks)
+                      : olab::describe_plan(olab::make_plan(std::move(study), r, stored, options)));
       return kGood;
     }
     olab::Store store(database);
-    const olab::Plan plan = olab::make_plan(std::move(study), r, &store, options);
-    const std::size_t todo = plan.total - plan.stored;
-    if (todo == 0) {
-      note(fmt::format("{}: all {} runs are stored already; nothing to do (--force computes them again)",
-                       plan.study.name, plan.total));
-    } else if (!quiet) {
-      note(fmt::format("{}: {} runs, {} stored already; about {}, up to {}", plan.study.name, plan.total,
-                       plan.stored, olab::human_seconds(plan.seconds), olab::human_bytes(plan.peak_bytes)));
+    if (of_models) {
+      olab::ModelPlan plan = olab::make_model_plan(std::move(study), r, &store, options);
+      tell_start(plan.study.name, plan.total, plan.stored, plan.seconds, plan.peak_bytes);
+      const olab::RunReport report = olab::execute_models(plan, r, store, run_options(), force);
+      return finish(r, store, plan.study, plan.total, report, command, sections);
     }
-    olab::RunOptions run_options;
-    run_options.fail_fast = fail_fast;
-    run_options.progress = !quiet;
-    run_options.stop = &g_stop;
-    const olab::RunReport report = olab::execute(plan, r, store, run_options);
+    olab::Plan plan = olab::make_plan(std::move(study), r, &store, options);
+    tell_start(plan.study.name, plan.total, plan.stored, plan.seconds, plan.peak_bytes);
+    const olab::RunReport report = olab::execute(plan, r, store, run_options());
+    return finish(r, store, plan.study, plan.total, report, command, sections);
+  }
+
+ private:
+  olab::RunOptions run_options() const {
+    olab::RunOptions out;
+    out.fail_fast = fail_fast;
+    out.progress = !quiet;
+    out.stop = &g_stop;
+    return out;
+  }
+
+  void tell_start(const std::string& name, std::size_t total, std::size_t stored, double seconds,
+                  double peak_bytes) const {
+    if (total == stored) {
+      note(fmt::format("{}: all {} runs are stored already; nothing to do (--force computes them again)",
+                       name, total));
+    } else if (!quiet) {
+      note(fmt::format("{}: {} runs, {} stored already; about {}, up to {}", name, total, stored,
+                       olab::human_seconds(seconds), olab::human_bytes(peak_bytes)));
+    }
+  }
+
+  /// Failures, tables, charts and the report of a study whose runs are done; the exit code.
+  int finish(const olab::Registries& r, const olab::Store& store, const olab::Study& study, std::size_t total,
+             const olab::RunReport& report, const std::string& command, const Sections& sections) const {
+    const std::size_t todo = total - report.skipped;
     for (const std::string& e : report.errors) note("failed: " + e);
     if (report.interrupted) {
       note(fmt::format("interrupted: {} runs are stored, {} are left; the same command goes on with them",
-                       plan.stored + report.computed, todo - report.computed - report.failed));
+                       report.skipped + report.computed, todo - report.computed - report.failed));
       return kInterrupted;
     }
-    const olab::ViewPaths paths = olab::view_paths(common->out, database, plan.study.name);
+    const olab::ViewPaths paths = olab::view_paths(common->out, store.file(), study.name);
     std::vector<olab::ReportSection> computed;
     if (sections)
-      computed = sections(store.runs({.study = plan.study.name, .status = {}, .method = {}, .layer = {}}));
-    const olab::Views views = olab::make_views(plan.study, store, paths, r, force, command, computed);
+      computed = sections(store.runs({.study = study.name, .status = {}, .method = {}, .layer = {}}));
+    const olab::Views views = olab::make_views(study, store, paths, r, force, command, computed);
+    const olab::Format table_format = olab::parse_format(format);
     print(computed.empty() ? olab::render_tables(views, table_format)
                            : olab::render_sections(computed, table_format));
     if (todo > 0)
@@ -218,6 +250,36 @@ struct RunCommand {
     note(fmt::format("database: {}\ncharts:   {}\nreport:   {}", paths.database.string(),
                      paths.charts.string(), paths.report.string()));
     return report.failed > 0 ? kSomeFailed : kGood;
+  }
+};
+
+void add_run_options(CLI::App& app, RunCommand& run, Common& common) {
+  app.add_flag("--dry-run", run.dry_run, "print the plan and stop");
+  app.add_option("--blocks", run.blocks, "with --dry-run: time as if a model had so many blocks")
+      ->check(CLI::Range(1, 100'000));
+  app.add_flag("--force", run.force, "compute stored runs again");
+  auto* keep =
+      app.add_flag("--keep-going", run.keep_going, "a failed run does not stop the others (the default)");
+  app.add_flag("--fail-fast", run.fail_fast, "stop at the first failed run")->excludes(keep);
+  app.add_flag("--quiet", run.quiet, "no progress");
+  app.add_flag("--no-sharing", run.no_sharing, "compute every run by itself; the numbers are the same");
+  app.add_option("-j,--jobs", run.jobs, "threads (default: all)")->check(CLI::Range(1, 1024));
+  app.add_option("--shard", run.shard, "i/n: this process takes every n-th run");
+  app.add_option("--memory", run.memory, "memory limit, GiB or with a unit (default: three quarters)");
+  app.add_option("--format", run.format, "of the tables: text, csv, json, md, latex")->capture_default_str();
+  add_store_options(app, common);
+}
+
+/// A study of models out of options.
+struct PerplexityCommand {
+  RunCommand run;
+  olab::PerplexityStudy study;
+
+  int operator()() const {
+    const olab::Registries r = run.common->registries();
+    const std::string text = olab::perplexity_study(study);
+    return run.run_study(r, olab::parse_study(text, "olab perplexity", run.overrides, r),
+                         olab::perplexity_command(study), {});
   }
 };
 
@@ -307,20 +369,50 @@ int main_checked(int argc, char** argv) {
   CLI::App* run_app = app.add_subcommand("run", "run a study: a YAML file or the name of a shipped study");
   run_app->add_option("study", run.study, "file or shipped name (olab list studies)")->required();
   run_app->add_option("overrides", run.overrides, "key=value, +key=value, ~key; a,b makes an axis");
-  run_app->add_flag("--dry-run", run.dry_run, "print the plan and stop");
-  run_app->add_flag("--force", run.force, "compute stored runs again");
-  auto* keep = run_app->add_flag("--keep-going", run.keep_going,
-                                 "a failed run does not stop the others (the default)");
-  run_app->add_flag("--fail-fast", run.fail_fast, "stop at the first failed run")->excludes(keep);
-  run_app->add_flag("--quiet", run.quiet, "no progress");
-  run_app->add_flag("--no-sharing", run.no_sharing, "compute every run by itself; the numbers are the same");
-  run_app->add_option("-j,--jobs", run.jobs, "threads (default: all)")->check(CLI::Range(1, 1024));
-  run_app->add_option("--shard", run.shard, "i/n: this process takes every n-th run");
-  run_app->add_option("--memory", run.memory, "memory limit, GiB or with a unit (default: three quarters)");
-  run_app->add_option("--format", run.format, "of the tables: text, csv, json, md, latex")
-      ->capture_default_str();
-  add_store_options(*run_app, common);
+  add_run_options(*run_app, run, common);
   run_app->callback([&] { action = [&] { return run(); }; });
+
+  PerplexityCommand perplexity{
+      .run = {.common = &common, .study = {}, .overrides = {}, .shard = {}, .memory = {}}, .study = {}};
+  CLI::App* perplexity_app = app.add_subcommand(
+      "perplexity", "perplexity of a language model with its linear layers transformed and quantized");
+  perplexity_app->add_option("models", perplexity.study.models, "Hugging Face folders")->required();
+  perplexity_app
+      ->add_option("--text", perplexity.study.texts, "a text, or token ids as .npy or .bin (repeatable)")
+      ->required()
+      ->allow_extra_args(false);
+  perplexity_app->add_option("--calibration-text", perplexity.study.calibration_text,
+                             "another text for calibration (default: the beginning of the text)");
+  perplexity_app
+      ->add_option("--method", perplexity.study.methods,
+                   "a method with its parameters, or several with | between (repeatable)")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  perplexity_app
+      ->add_option("--bits", perplexity.study.bits,
+                   "W4A4, W4A16, W4A4KV4, W4A4QKV4 …: of weights, activations, and queries, keys, values "
+                   "(repeatable; W4A4QKV4 is what the DuQuant paper calls W4A4)")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  perplexity_app
+      ->add_option("--activation-clip", perplexity.study.activation_clip, "of activations, queries and keys")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
+  perplexity_app->add_option("--weight-clip", perplexity.study.weight_clip, "of weights")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
+  perplexity_app
+      ->add_option("--with", perplexity.study.settings,
+                   "key=value of olab show perplexity: context=512, windows=8, calibrate_inputs=original "
+                   "(repeatable)")
+      ->allow_extra_args(false);
+  perplexity_app->add_option("--study", perplexity.study.name, "name that runs are stored under")
+      ->capture_default_str();
+  perplexity_app
+      ->add_option("--set", perplexity.run.overrides, "override of the study, as for olab run (repeatable)")
+      ->allow_extra_args(false);
+  add_run_options(*perplexity_app, perplexity.run, common);
+  perplexity_app->callback([&] { action = [&] { return perplexity(); }; });
 
   ReproduceCommand reproduce{
       .run = {.common = &common, .study = {}, .overrides = {}, .shard = {}, .memory = {}},
@@ -564,7 +656,7 @@ int main_checked(int argc, char** argv) {
       const olab::RunRecord one = store.run(verified);
       if (one.status != "finished")
         throw Error(fmt::format("run {} is {}; only finished runs can be verified", one.id, one.status));
-      const olab::VerifyReport report = olab::verify_run(store, one, r);
+      const olab::VerifyReport report = olab::verify_run(store, one, r, &g_stop);
       for (const std::string& n : report.notes) print("note: " + n + "\n");
       for (const std::string& d : report.differences) print("differs: " + d + "\n");
       print(fmt::format("run {} of {}: {} of {} values have the same bits\n", one.id, report.study,

@@ -538,7 +538,7 @@ TEST_F(StoreTest, RefusesADatabaseOfANewerProgramAndLeavesItAlone) {
   SQLite::Database(file().string(), SQLite::OPEN_READWRITE).exec("PRAGMA user_version = 7");
   for (const std::string& message :
        {error_of([&] { const Store store(file()); }), error_of([&] { Store::open_existing(file()); })})
-    expect_contains(message, {file().string(), "newer OutlierLab", "schema 7", "up to 1", "--db"});
+    expect_contains(message, {file().string(), "newer OutlierLab", "schema 7", "up to 2", "--db"});
   EXPECT_EQ(count(file(), "PRAGMA user_version"), 7);
 }
 
@@ -653,7 +653,39 @@ TEST_F(StoreTest, ReadsAndExtendsADatabaseOfVersionOne) {
   EXPECT_EQ(store.begin(sample("cafe")), 6);
 }
 
-TEST_F(StoreTest, ANewDatabaseHasTheSchemaOfVersionOne) {
+TEST_F(StoreTest, ReadsADatabaseOfVersionOneThatItMayNotChange) {
+  SQLite::Database(file().string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec(kVersionOne);
+  {
+    const Store store = Store::open_existing(file());
+    EXPECT_EQ(store.runs({.study = "st"}).size(), 1U);
+    EXPECT_TRUE(store.parts("beef").empty());
+  }
+  EXPECT_EQ(count(file(), "PRAGMA user_version"), 1) << "reading must not bring it up to date";
+}
+
+TEST_F(StoreTest, KeepsThePartsOfARunUntilItGoesOn) {
+  {
+    Store store(file());
+    const std::int64_t id = store.begin(sample("k"));
+    store.put_part(id, 0, std::vector<double>{1.5, -0.0});
+    store.put_part(id, 2, std::vector<double>{kInfinity});
+    store.put_part(id, 2, std::vector<double>{3});
+    store.interrupt(id);
+    store.put_part(store.begin(sample("other")), 0, std::vector<double>{9});
+  }
+  Store store(file());
+  const std::int64_t again = store.begin(sample("k"));
+  const auto parts = store.parts("k");
+  ASSERT_EQ(parts.size(), 2U);
+  EXPECT_EQ(parts.at(0), (std::vector<double>{1.5, -0.0}));
+  EXPECT_TRUE(std::signbit(parts.at(0)[1]));
+  EXPECT_EQ(parts.at(2), std::vector<double>{3}) << "a part that is stored again is replaced";
+  EXPECT_TRUE(store.parts("nothing").empty());
+  store.finish(again, {{"x", 1}}, {}, {});
+  EXPECT_EQ(store.parts("k").size(), 2U) << "nothing is ever deleted";
+}
+
+TEST_F(StoreTest, ANewDatabaseHasTheSchemaOfVersionOneAndTheTableOfParts) {
   { const Store store(file()); }
   SQLite::Database(file("literal.db").string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE)
       .exec(kVersionOne);
@@ -666,8 +698,12 @@ TEST_F(StoreTest, ANewDatabaseHasTheSchemaOfVersionOne) {
     while (query.executeStep()) out += query.getColumn(0).getString() + "\n";
     return out;
   };
+  EXPECT_NE(columns(file()), columns(file("literal.db")));
+  SQLite::Database(file("literal.db").string(), SQLite::OPEN_READWRITE)
+      .exec("CREATE TABLE part (run INTEGER NOT NULL REFERENCES run (id), position INTEGER NOT NULL, "
+            "data BLOB NOT NULL, PRIMARY KEY (run, position)) STRICT, WITHOUT ROWID");
   EXPECT_EQ(columns(file()), columns(file("literal.db")));
-  EXPECT_EQ(count(file(), "PRAGMA user_version"), 1);
+  EXPECT_EQ(count(file(), "PRAGMA user_version"), 2);
   EXPECT_EQ(count(file(), "PRAGMA application_id"), 1330397506);
 }
 
