@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "core/text.hpp"
+#include "experiments/model_plan.hpp"
+#include "experiments/model_windows.hpp"
 #include "experiments/study.hpp"
 #include "experiments/views.hpp"
 
@@ -117,12 +119,17 @@ std::vector<std::string> find_labels(std::span<const RunRecord> runs, const std:
 
 std::string compare_methods(const Store& store, const CompareOptions& options, const Registries& r,
                             Format format) {
-  const StoredRuns in = choose_study(store, options, r);
+  StoredRuns in = choose_study(store, options, r);
+  PairedOptions how;
+  how.over = options.over;
+  if (how.over == Observations::layers && is_window_value(options.value) &&
+      std::ranges::any_of(in.runs, [](const RunRecord& run) { return run.layer_kind == kModelKind; })) {
+    in.runs = runs_by_window(in.runs, window_values(store, in.runs));
+    how.over = Observations::windows;
+  }
   const ValueFacts facts = value_facts(options.value, r);
   std::optional<PairedScale> scale;
   if (facts.unit == "dB") scale = PairedScale::difference;
-  PairedOptions how;
-  how.over = options.over;
   how.better = facts.better;
   const auto compare = [&](const std::string& a, const std::string& b) {
     return compare_pairs(pair_runs(in.runs, a, b, options.value, scale), how);

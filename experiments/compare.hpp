@@ -28,6 +28,8 @@ struct CompareOptions {
   Observations over = Observations::layers;
 };
 
+/// Runs of whole models are compared window by window where every window has the value, else model by model.
+///
 /// The comparison as `render_comparison` or `render_all_pairs` prints it. Values in dB are compared by
 /// difference, others by ratio. Error on an unknown study, method or value (with the nearest names), on a
 /// name that means several methods, and where the two have no pair of runs (with the reasons).

@@ -15,6 +15,7 @@
 #include "core/text.hpp"
 #include "datasets/atomic_file.hpp"
 #include "experiments/embedded.hpp"
+#include "experiments/model_plan.hpp"
 #include "experiments/views.hpp"
 #include "results/paired.hpp"
 #include "results/statistics.hpp"
@@ -76,9 +77,19 @@ void read_published(const ConfigNode& node, PaperTable& out) {
   for (const ConfigNode& item : rows.items) out.rows.push_back(read_row(item, out.columns.size()));
 }
 
+RunsWhere read_where(const ConfigNode& node) {
+  RunsWhere out;
+  const ConfigNode* const where = node.find("where");
+  if (where == nullptr) return out;
+  if (!where->is_map()) where->fail("'where' is a map of fields, for example {quantizer: W4A4}");
+  for (const auto& [field, text] : where->entries) out.emplace_back(field, text.text("'where'"));
+  return out;
+}
+
 PaperMeasure read_measure(const ConfigNode& node, const PaperTable& table) {
-  node.require_map("a measure", {"value", "against", "runs", "noise"});
+  node.require_map("a measure", {"value", "against", "runs", "noise", "where"});
   PaperMeasure out;
+  out.where = read_where(node);
   out.value = node.at("value").text("'value'");
   if (const ConfigNode* n = node.find("noise")) out.noise = n->number("'noise'", 0, 1e9);
   if (const ConfigNode* n = node.find("against")) {
@@ -104,8 +115,9 @@ PaperMeasure read_measure(const ConfigNode& node, const PaperTable& table) {
 }
 
 PaperQuestion read_question(const ConfigNode& node) {
-  node.require_map("a question", {"ask", "value", "a", "b", "sequence", "predict", "from"});
+  node.require_map("a question", {"ask", "value", "a", "b", "sequence", "predict", "from", "where"});
   PaperQuestion out;
+  out.where = read_where(node);
   out.ask = node.at("ask").text("'ask'");
   if (const ConfigNode* n = node.find("value")) out.value = n->text("'value'");
   int kinds = 0;
@@ -132,14 +144,35 @@ void drop(ConfigNode& map, std::string_view key) {
   std::erase_if(map.entries, [&](const auto& e) { return e.first == key; });
 }
 
-void set_text(ConfigNode& map, const std::string& key, const std::string& text) {
-  drop(map, key);
+ConfigNode given(const std::string& key, const std::string& text) {
   ConfigNode value;
   value.kind = ConfigNode::Kind::scalar;
   value.where = fmt::format("override '{}={}'", key, text);
   value.scalar = text;
   value.quoted = true;
-  map.entries.emplace_back(key, std::move(value));
+  return value;
+}
+
+void set_text(ConfigNode& map, const std::string& key, const std::string& text) {
+  drop(map, key);
+  map.entries.emplace_back(key, given(key, text));
+}
+
+void set_texts(ConfigNode& map, const std::string& key, const std::vector<std::string>& texts) {
+  drop(map, key);
+  ConfigNode list;
+  list.kind = ConfigNode::Kind::list;
+  list.where = fmt::format("override '{}={}'", key, fmt::join(texts, ","));
+  for (const std::string& text : texts) list.items.push_back(given(key, text));
+  map.entries.emplace_back(key, std::move(list));
+}
+
+/// Letters, digits, '-' and '_' only: part of a study's name.
+std::string as_name(std::string text) {
+  std::ranges::replace_if(
+      text, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_'; },
+      '-');
+  return text;
 }
 
 /// The last part of a path, with or without a slash behind it.
@@ -150,6 +183,16 @@ std::string data_name(const std::string& text) {
 
 /// The study's data from elsewhere; returns what its name gets behind it.
 std::string replace_data(ConfigNode& study, const PaperData& data) {
+  if (study.find("evaluate") != nullptr) {
+    ConfigNode* const node = study.find("data");
+    if (node == nullptr) study.fail("'data' is missing");
+    std::string out;
+    if (!data.models.empty()) set_texts(*node, "model", data.models);
+    if (!data.texts.empty()) set_texts(*node, "text", data.texts);
+    if (!data.calibration_text.empty()) set_text(*node, "calibration_text", data.calibration_text);
+    for (const std::string& path : data.models) out += "-" + data_name(path);
+    return as_name(out);
+  }
   if (data.recording.empty() && data.profile.empty()) return {};
   ConfigNode* const node = study.find("data");
   if (node == nullptr) study.fail("'data' is missing");
@@ -165,11 +208,7 @@ std::string replace_data(ConfigNode& study, const PaperData& data) {
     drop(*node, "layers");
     set_text(*node, "recording", data.recording);
   }
-  std::string out = "-" + data_name(data.profile.empty() ? data.recording : data.profile);
-  std::ranges::replace_if(
-      out, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_'; },
-      '-');
-  return out;
+  return as_name("-" + data_name(data.profile.empty() ? data.recording : data.profile));
 }
 
 /// Which text a row asks of the field for this layer; nothing where no pattern fits.
@@ -189,15 +228,48 @@ std::vector<RunRecord> runs_of(const RowRuns& wanted, const std::string& field,
   return out;
 }
 
-/// Layer → mean of the value over its runs (seeds). A value that is not a number stays one.
-std::map<std::string, double> by_layer(const std::vector<RunRecord>& runs, const std::string& value) {
+std::vector<RunRecord> runs_where(std::span<const RunRecord> runs, const RunsWhere& where) {
+  std::vector<RunRecord> out;
+  std::ranges::copy_if(runs, std::back_inserter(out), [&](const RunRecord& run) {
+    return std::ranges::all_of(where, [&](const auto& w) { return run_field(run, w.first) == w.second; });
+  });
+  return out;
+}
+
+std::string where_text(const RunsWhere& where) {
+  std::vector<std::string> parts;
+  for (const auto& [field, text] : where) parts.push_back(field + " = " + text);
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+/// What tests take as observations: layers, or windows of models.
+std::string_view unit_of(std::span<const RunRecord> runs) {
+  const bool models = !runs.empty() && std::ranges::all_of(runs, [](const RunRecord& r) {
+    return r.layer_kind == kModelKind;
+  });
+  return models ? "window" : "layer";
+}
+
+/// Layer (or window of a model) → mean of the value over its runs (seeds). A value that is not a number stays
+/// one.
+std::map<std::string, double> by_layer(const std::vector<RunRecord>& runs, const std::string& value,
+                                       const WindowValues& windows) {
   std::map<std::string, std::pair<double, std::size_t>> sums;
-  for (const RunRecord& run : runs) {
-    const auto it = run.values.find(value);
-    if (it == run.values.end()) continue;
-    auto& [sum, count] = sums[run.recording + "\n" + run.layer];
-    sum += it->second;
+  const auto add = [&](const std::string& unit, double v) {
+    auto& [sum, count] = sums[unit];
+    sum += v;
     ++count;
+  };
+  for (const RunRecord& run : runs) {
+    const std::string name = run.recording + "\n" + run.layer;
+    if (const auto known = windows.find(run.id); known != windows.end()) {
+      if (const auto list = known->second.find(value); list != known->second.end()) {
+        for (std::size_t w = 0; w < list->second.size(); ++w)
+          add(fmt::format("{}\n{}", name, w), list->second[w]);
+        continue;
+      }
+    }
+    if (const auto it = run.values.find(value); it != run.values.end()) add(name, it->second);
   }
   std::map<std::string, double> out;
   for (const auto& [layer, s] : sums) out[layer] = s.first / static_cast<double>(s.second);
@@ -227,18 +299,22 @@ std::string show_cell(const std::vector<RunRecord>& runs, const std::string& val
   return cell.runs == 0 ? "–" : cell_text(cell, Format::text);
 }
 
+/// What runs are told apart by in columns: the kind of layer; of models, the model.
+const std::string& kind_of(const RunRecord& run) {
+  return run.layer_kind == kModelKind ? run.layer : run.layer_kind;
+}
+
 /// Layer kinds in the order of the runs.
 std::vector<std::string> kinds_of(std::span<const RunRecord> runs) {
   std::vector<std::string> out;
   for (const RunRecord& run : runs)
-    if (std::ranges::find(out, run.layer_kind) == out.end()) out.push_back(run.layer_kind);
+    if (std::ranges::find(out, kind_of(run)) == out.end()) out.push_back(kind_of(run));
   return out;
 }
 
 std::vector<RunRecord> of_kind(const std::vector<RunRecord>& runs, const std::string& kind) {
   std::vector<RunRecord> out;
-  std::ranges::copy_if(runs, std::back_inserter(out),
-                       [&](const RunRecord& r) { return r.layer_kind == kind; });
+  std::ranges::copy_if(runs, std::back_inserter(out), [&](const RunRecord& r) { return kind_of(r) == kind; });
   return out;
 }
 
@@ -260,8 +336,11 @@ Grid side_by_side(const PaperTable& table, const PaperMeasure& measure,
   for (const std::vector<RunRecord>& runs : row_runs) shown.insert(shown.end(), runs.begin(), runs.end());
   const std::vector<std::string> kinds = kinds_of(shown);
   Grid grid;
-  grid.title = fmt::format("Published, and {} measured here", measure.value);
-  grid.header = {"variant", "all layers"};
+  const bool models = unit_of(shown) == "window";
+  grid.title = fmt::format("{} measured here{}",
+                           measure.against.empty() ? measure.value : "Published, and " + measure.value,
+                           measure.where.empty() ? "" : ", " + where_text(measure.where));
+  grid.header = {"variant", models ? kinds.size() > 1 ? "mean of models" : kinds.front() : "all layers"};
   grid.numeric = {false};
   for (const std::string& column : measure.against) grid.header.push_back(column + " (published)");
   if (kinds.size() > 1) grid.header.insert(grid.header.end(), kinds.begin(), kinds.end());
@@ -283,11 +362,12 @@ Grid side_by_side(const PaperTable& table, const PaperMeasure& measure,
 }
 
 void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span<const RunRecord> runs,
-                 const Registries& r, PaperPage& page) {
+                 const WindowValues& windows, const Registries& r, PaperPage& page) {
   ReportSection& out = page.section;
+  const std::vector<RunRecord> chosen = runs_where(runs, measure.where);
   std::vector<std::vector<RunRecord>> row_runs;
   for (const PublishedRow& row : table.rows)
-    row_runs.push_back(runs_of(runs_for(measure, row), table.match, runs));
+    row_runs.push_back(runs_of(runs_for(measure, row), table.match, chosen));
   out.grids.push_back(side_by_side(table, measure, row_runs));
   if (measure.against.empty()) return;
   Grid verdicts;
@@ -302,7 +382,8 @@ void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span
     std::vector<OrderRow> rows;
     for (std::size_t i = 0; i < table.rows.size(); ++i) {
       if (table.rows[i].values.empty() || !table.rows[i].values[at]) continue;
-      rows.push_back({table.rows[i].name, *table.rows[i].values[at], by_layer(row_runs[i], measure.value)});
+      rows.push_back(
+          {table.rows[i].name, *table.rows[i].values[at], by_layer(row_runs[i], measure.value, windows)});
     }
     const OrderVerdict v =
         judge_order(rows, measure.noise.value_or(table.noise), table.higher_is_better, higher);
@@ -352,22 +433,21 @@ struct Answer {
   std::string brief;
 };
 
-Answer answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
-                   bool higher) {
+Answer answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, const WindowValues& windows,
+                   const std::string& field, bool higher) {
   const auto a = runs_of(q.a, field, runs);
   const auto b = runs_of(q.b, field, runs);
-  const PairedGroup d = difference(by_layer(a, q.value), by_layer(b, q.value), higher);
+  const PairedGroup d = difference(by_layer(a, q.value, windows), by_layer(b, q.value, windows), higher);
   const std::string who = fmt::format("{} against {}", runs_text(q.b), runs_text(q.a));
-  if (d.n == 0) return {fmt::format("{}: no layer holds both, so nothing can be said.", who), "–"};
+  if (d.n == 0)
+    return {fmt::format("{}: no {} holds both, so nothing can be said.", who, unit_of(runs)), "–"};
   const std::string numbers =
-      fmt::format("{} is {:.3f} of it{}, Wilcoxon {} over {} layers, {} seeds", q.value, d.center,
+      fmt::format("{} is {:.3f} of it{}, Wilcoxon {} over {} {}s, {} seeds", q.value, d.center,
                   d.n < 2 ? "" : fmt::format(" [{:.3f}, {:.3f}]", d.interval.low, d.interval.high),
-                  say_p(d.wilcoxon.p), d.n, count_seeds(b));
+                  say_p(d.wilcoxon.p), d.n, unit_of(runs), count_seeds(b));
   if (d.outcome != Outcome::a_better && d.outcome != Outcome::b_better)
     return {fmt::format("No difference can be told: {}: {}{}.", who, numbers,
-                        d.wilcoxon.p <= kLevel
-                            ? "; the ranks of the layers and their mean point to different sides"
-                            : ""),
+                        d.wilcoxon.p <= kLevel ? "; the ranks and the mean point to different sides" : ""),
             fmt::format("not told: {:.3f}", d.center)};
   const bool better = d.outcome == Outcome::b_better;
   const bool by_ranks = d.interval.low < 1 && d.interval.high > 1;
@@ -376,11 +456,11 @@ Answer answer_pair(const PaperQuestion& q, std::span<const RunRecord> runs, cons
           fmt::format("{}: {:.3f}", better ? "yes" : "no, worse", d.center)};
 }
 
-Answer answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, const std::string& field,
-                       bool higher) {
+Answer answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, const WindowValues& windows,
+                       const std::string& field, bool higher) {
   std::vector<std::map<std::string, double>> units;
   for (const std::string& label : q.sequence)
-    units.push_back(by_layer(runs_of({{"*", label}}, field, runs), q.value));
+    units.push_back(by_layer(runs_of({{"*", label}}, field, runs), q.value, windows));
   std::size_t best = q.sequence.size();
   for (std::size_t i = 0; i < units.size(); ++i) {
     if (units[i].empty()) continue;
@@ -418,7 +498,7 @@ Answer answer_sequence(const PaperQuestion& q, std::span<const RunRecord> runs, 
       first = q.sequence[others[k]];
       break;
     }
-  return {out + " (Wilcoxon over layers, Holm's correction.)",
+  return {out + fmt::format(" (Wilcoxon over {}s, Holm's correction.)", unit_of(runs)),
           fmt::format("best {}; as good from {} on", q.sequence[best], first)};
 }
 
@@ -451,10 +531,12 @@ Answer answer_prediction(const PaperQuestion& q, std::span<const RunRecord> runs
                        [](const RunRecord& r) { return r.status == "finished"; });
   const std::vector<std::string> kinds = kinds_of(finished);
   Grid grid;
-  grid.title = fmt::format("Spearman's rho with {}, over the runs of a layer, mean over layers", q.predict);
+  const std::string_view unit = unit_of(finished) == "window" ? "model" : "layer";
+  grid.title = fmt::format("Spearman's rho with {}, over the runs of a {}, mean over {}s{}", q.predict, unit,
+                           unit, q.where.empty() ? "" : "; " + where_text(q.where));
   grid.header = {"value"};
   if (kinds.size() > 1) grid.header.insert(grid.header.end(), kinds.begin(), kinds.end());
-  grid.header.emplace_back("all layers");
+  grid.header.push_back(fmt::format("all {}s", unit));
   grid.numeric.assign(grid.header.size(), true);
   grid.numeric[0] = false;
   std::string best;
@@ -476,7 +558,18 @@ Answer answer_prediction(const PaperQuestion& q, std::span<const RunRecord> runs
   }
   out.grids.push_back(std::move(grid));
   if (best.empty()) return {"No finished run answers this.", "–"};
-  return {fmt::format("Best of those asked, over all layers: {}.", best), best};
+  return {fmt::format("Best of those asked, over all {}s: {}.", unit, best), best};
+}
+
+/// The text of a shipped table or a file, and how messages call it.
+std::pair<std::string, std::string> paper_text(const std::string& name_or_file) {
+  for (const auto& [name, shipped] : shipped_papers())
+    if (name == name_or_file) return {std::string(shipped), name_or_file + ".yaml"};
+  if (std::filesystem::is_regular_file(name_or_file))
+    return {read_text_file(name_or_file, "table"), name_or_file};
+  const std::vector<std::string> names = paper_names();
+  throw Error(fmt::format("no file and no shipped table is called '{}'{}", name_or_file,
+                          suggestion(name_or_file, names)));
 }
 
 }  // namespace
@@ -494,21 +587,18 @@ std::string paper_title(const std::string& name) {
   return {};
 }
 
+bool paper_needs_model(const std::string& name_or_file) {
+  const auto [text, source] = paper_text(name_or_file);
+  const ConfigNode root = parse_yaml(text, source);
+  const ConfigNode* const study = root.find("study");
+  return study != nullptr && study->is_map() && study->find("evaluate") != nullptr;
+}
+
 PaperTable load_paper(const std::string& name_or_file, const PaperData& data,
                       std::span<const std::string> overrides, const Registries& r) {
-  std::string source = name_or_file;
-  std::string text;
-  for (const auto& [name, shipped] : shipped_papers())
-    if (name == name_or_file) text = shipped;
-  if (!text.empty()) {
-    source += ".yaml";
-  } else if (std::filesystem::is_regular_file(name_or_file)) {
-    text = read_text_file(name_or_file, "table");
-  } else {
-    const std::vector<std::string> names = paper_names();
-    throw Error(fmt::format("no file and no shipped table is called '{}'{}", name_or_file,
-                            suggestion(name_or_file, names)));
-  }
+  const std::pair<std::string, std::string> found = paper_text(name_or_file);
+  const std::string& text = found.first;
+  const std::string& source = found.second;
   ConfigNode root = parse_yaml(text, source);
   root.require_map("a table",
                    {"paper", "title", "source", "notes", "published", "measures", "questions", "study"});
@@ -522,7 +612,7 @@ PaperTable load_paper(const std::string& name_or_file, const PaperData& data,
     n->require_list("'measures'");
     for (const ConfigNode& item : n->items) out.measures.push_back(read_measure(item, out));
   } else if (!out.rows.empty()) {
-    out.measures.push_back({"output.nmse", out.columns, {}, {}});
+    out.measures.push_back({"output.nmse", out.columns, {}, {}, {}});
   }
   if (const ConfigNode* n = root.find("questions")) {
     n->require_list("'questions'");
@@ -620,7 +710,8 @@ OrderVerdict judge_order(std::span<const OrderRow> rows, double noise, bool publ
   return out;
 }
 
-PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, const Registries& r) {
+PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, const WindowValues& windows,
+                     const Registries& r) {
   PaperPage page;
   page.table = table.name;
   ReportSection& out = page.section;
@@ -633,23 +724,25 @@ PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, c
     layers.insert(run.recording + "\n" + run.layer);
   }
   page.data = fmt::format("{}", fmt::join(recordings, ", "));
+  const bool models = unit_of(runs) == "window";
   double seconds = 0;
   for (const RunRecord& run : runs)
     if (const auto it = run.values.find("time.run_s"); it != run.values.end()) seconds += it->second;
   out.paragraphs.push_back(
-      fmt::format("Measured on {}: {} layers, {} seeds, {} runs of {} in all.{}", page.data, layers.size(),
-                  count_seeds(runs), runs.size(), human_seconds(seconds),
-                  table.rows.empty()
+      fmt::format("Measured on {}: {} {}s, {} seeds, {} runs of {} in all.{}", page.data, layers.size(),
+                  models ? "model" : "layer", count_seeds(runs), runs.size(), human_seconds(seconds),
+                  table.rows.empty() || models
                       ? ""
                       : " The error of a layer is a proxy for perplexity, not perplexity: it tells how far "
                         "one layer's output moves, and nothing of how errors add up over layers."));
   for (const std::string& text : table.notes) out.paragraphs.push_back(text);
-  for (const PaperMeasure& measure : table.measures) add_measure(table, measure, runs, r, page);
+  for (const PaperMeasure& measure : table.measures) add_measure(table, measure, runs, windows, r, page);
   for (const PaperQuestion& q : table.questions) {
     const bool higher = value_facts(q.value, r).better == "higher";
-    const Answer answer = !q.predict.empty()    ? answer_prediction(q, runs, out)
-                          : !q.sequence.empty() ? answer_sequence(q, runs, table.match, higher)
-                                                : answer_pair(q, runs, table.match, higher);
+    const std::vector<RunRecord> chosen = runs_where(runs, q.where);
+    const Answer answer = !q.predict.empty()    ? answer_prediction(q, chosen, out)
+                          : !q.sequence.empty() ? answer_sequence(q, chosen, windows, table.match, higher)
+                                                : answer_pair(q, chosen, windows, table.match, higher);
     out.paragraphs.push_back(q.ask + " " + answer.text);
     page.findings.push_back({q.ask, answer.brief});
   }
@@ -660,9 +753,10 @@ ReportSection summary_of(const std::vector<PaperPage>& pages) {
   ReportSection out;
   out.title = "At a glance";
   out.paragraphs.emplace_back(
-      "A question is answered by the geometric mean, over layers, of the error of what it asks about "
+      "A question is answered by the geometric mean, over layers (of models: windows of tokens), of the "
+      "error of what it asks about "
       "relative to "
-      "what that is compared with: 'yes' and 'no' where a Wilcoxon test over layers tells them apart at 5 %, "
+      "what that is compared with: 'yes' and 'no' where a Wilcoxon test over them tells them apart at 5 %, "
       "'not "
       "told' where it does not. An order agrees where all pairs of rows that are told apart both in print "
       "and here "

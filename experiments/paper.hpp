@@ -18,11 +18,14 @@
 //   measures:                         # what is held against which published columns; absent: output.nmse,
 //   all
 //     - {value: output.nmse, against: [LLaMA2-7B WikiText2]}
+//     - {value: model.perplexity, where: {quantizer: W4A4}, against: [...]}   # of the runs with this field
+//     alone
 //     - {value: time.calibrate_s, against: [], runs: {smooth: other label}, noise: 1}
 //   questions:
 //     - {ask: Is B better than A?, a: label, b: label}
 //     - {ask: How many steps?, sequence: [label, label, label]}
-//     - {ask: What predicts the error?, predict: output.nmse, from: [transformed.kurtosis]}
+//     - {ask: What predicts the error?, predict: output.nmse, from: [transformed.kurtosis]}   # where: as
+//     above
 //   study: {...}                      # as a study file, without its name; or the name of a shipped study
 #pragma once
 
@@ -35,6 +38,7 @@
 #include <vector>
 
 #include "core/config.hpp"
+#include "experiments/model_windows.hpp"
 #include "experiments/study.hpp"
 #include "results/report.hpp"
 
@@ -51,11 +55,15 @@ struct PublishedRow {
   std::vector<std::optional<double>> values;
 };
 
+/// Fields that runs must have: name and text.
+using RunsWhere = std::vector<std::pair<std::string, std::string>>;
+
 struct PaperMeasure {
   std::string value = "output.nmse";
   std::vector<std::string> against;     ///< published columns
   std::map<std::string, RowRuns> runs;  ///< rows for which other runs stand
   std::optional<double> noise;          ///< of its published columns, where it is not the table's
+  RunsWhere where;
 };
 
 struct PaperQuestion {
@@ -66,6 +74,7 @@ struct PaperQuestion {
   std::vector<std::string> sequence;
   std::string predict;
   std::vector<std::string> from;
+  RunsWhere where;
 };
 
 struct PaperTable {
@@ -87,7 +96,14 @@ struct PaperTable {
 struct PaperData {
   std::string recording;  ///< path: all its layers, half of its tokens for calibration
   std::string profile;
+  // Of tables whose study evaluates models:
+  std::vector<std::string> models;
+  std::vector<std::string> texts;
+  std::string calibration_text;
 };
+
+/// Whether the table's study evaluates models, which it cannot bring along: PaperData must name them.
+bool paper_needs_model(const std::string& name_or_file);
 
 /// Names of the shipped tables, in the order in which they are run.
 std::vector<std::string> paper_names();
@@ -139,7 +155,9 @@ struct PaperPage {
   ReportSection section;
   std::vector<Finding> findings;
 };
-PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, const Registries& r);
+/// `windows`: of runs of models, which are compared window by window (experiments/model_windows.hpp).
+PaperPage paper_page(const PaperTable& table, std::span<const RunRecord> runs, const WindowValues& windows,
+                     const Registries& r);
 
 /// All findings of several pages, a row each, a column for each kind of data.
 ReportSection summary_of(const std::vector<PaperPage>& pages);

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -19,11 +20,18 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// What two runs must have in common.
-using PairKey =
-    std::tuple<std::string, std::string, std::string, std::uint64_t, Index, Index, std::string, std::string>;
+using PairKey = std::tuple<std::string, std::string, std::string, std::uint64_t, Index, Index, std::string,
+                           std::string, std::string>;
+/// Prefixes of parameters that are settings of a run, not of its method.
+constexpr std::array<const char*, 6> kSettings{"activation", "weight", "query", "key", "value", "evaluate"};
 PairKey key_of(const RunRecord& run) {
+  std::string settings;
+  for (const auto& [name, text] : run.params)
+    if (name == "text" ||
+        std::ranges::any_of(kSettings, [&](const char* s) { return name.starts_with(std::string(s) + "."); }))
+      settings += name + "=" + text + "\n";
   return {run.recording,         run.layer,           run.tensor_hash, run.seed, run.calibration_tokens,
-          run.evaluation_tokens, run.activation_text, run.weight_text};
+          run.evaluation_tokens, run.activation_text, run.weight_text, settings};
 }
 
 using LayerKey = std::tuple<std::string, std::string, std::string>;
@@ -44,8 +52,7 @@ class Names {
     for (const RunRecord* run : runs) layers_[run->layer].insert(layer_of(*run));
     for (const char* field : {"calibration_tokens", "evaluation_tokens"})
       if (varies(runs, field)) fields_.emplace_back(field);
-    for (const char* side : {"activation", "weight"}) {
-      if (!varies(runs, side)) continue;
+    for (const char* side : kSettings) {
       std::set<std::string> params;
       for (const RunRecord* run : runs)
         for (const auto& [name, text] : run->params)
@@ -170,7 +177,7 @@ PairedGroup measure_group(std::string name, const std::vector<const RunPair*>& p
   for (const auto& [where, members] : cells)
     for (const RunPair* pair : members) {
       if (out.copies && pair->seed != *seeds.begin()) continue;
-      const bool by_layer = options.over == Observations::layers;
+      const bool by_layer = options.over != Observations::seeds;
       Observation& one = observed[by_layer ? pair->layer : std::to_string(pair->seed)];
       one.a.push_back(pair->a);
       one.b.push_back(pair->b);

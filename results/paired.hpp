@@ -70,8 +70,9 @@ struct PairedRuns {
 PairedRuns pair_runs(std::span<const RunRecord> runs, const std::string& a, const std::string& b,
                      const std::string& value, std::optional<PairedScale> scale = std::nullopt);
 
-/// What the tests take as observations.
-enum class Observations { layers, seeds };
+/// What the tests take as observations. Windows of tokens, of a run of a whole model, stand in the place of
+/// layers.
+enum class Observations { layers, windows, seeds };
 
 /// What can be said of A and B. `larger` instead of `better` where a value has no better direction.
 enum class Outcome { a_better, b_better, a_larger, b_larger, equal, unclear, too_few };

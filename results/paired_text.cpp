@@ -21,7 +21,11 @@ std::string count_of(std::size_t count, std::string_view what) {
 }
 
 std::string_view unit_name(Observations over) {
-  return over == Observations::layers ? "layer" : "seed";
+  return over == Observations::layers ? "layer" : over == Observations::windows ? "window" : "seed";
+}
+
+std::string layers_header(const PairedOptions& options) {
+  return options.over == Observations::windows ? "windows" : "layers";
 }
 
 std::string_view scale_name(PairedScale scale) {
@@ -39,10 +43,10 @@ std::string brief_estimate(const PairedGroup& group, PairedScale scale) {
 
 /// "n = 14 layers, 5 seeds"; what counts comes first.
 std::string counts(const PairedGroup& group, Observations over) {
-  const std::string layers = count_of(group.layers, "layer");
+  const std::string layers = count_of(group.layers, over == Observations::seeds ? "layer" : unit_name(over));
   const std::string seeds = count_of(group.seeds, "seed");
-  return over == Observations::layers ? fmt::format("n = {}, {}", layers, seeds)
-                                      : fmt::format("n = {}, {}", seeds, layers);
+  return over != Observations::seeds ? fmt::format("n = {}, {}", layers, seeds)
+                                     : fmt::format("n = {}, {}", seeds, layers);
 }
 
 /// The smallest p that n observations can give.
@@ -52,7 +56,7 @@ double least_p(std::size_t n) {
 
 /// What stands in the way of a test, and what would help.
 std::string too_few(const PairedGroup& group, const PairedOptions& options) {
-  const bool layers = options.over == Observations::layers;
+  const bool layers = options.over != Observations::seeds;
   if (group.pairs == 0) return "they have no pair of runs";
   if (group.copies)
     return "both give the same values with every seed, so that seeds are no observations; compare over "
@@ -65,22 +69,24 @@ std::string too_few(const PairedGroup& group, const PairedOptions& options) {
   // Seeds help only where they change something.
   if (!layers || group.seed_deviation == 0) return out;
   if (group.seeds >= needed)
-    out += fmt::format("; or compare over the {} seeds, which speaks of these layers alone", group.seeds);
+    out += fmt::format("; or compare over the {} seeds, which speaks of these {}s alone", group.seeds,
+                       unit_name(options.over));
   else
-    out += fmt::format("; or {} more{} for a comparison over seeds, which speaks of these layers alone",
+    out += fmt::format("; or {} more{} for a comparison over seeds, which speaks of these {}s alone",
                        count_of(needed - group.seeds, "seed"),
-                       group.seeds == 1 ? ", if seeds change anything," : "");
+                       group.seeds == 1 ? ", if seeds change anything," : "", unit_name(options.over));
   return out;
 }
 
 std::vector<std::string> notes(const PairedComparison& c) {
   const PairedGroup& all = c.all();
   const bool ratio = c.runs.scale == PairedScale::ratio;
-  const bool layers = c.options.over == Observations::layers;
+  const bool layers = c.options.over != Observations::seeds;
+  const std::string_view unit = unit_name(layers ? c.options.over : Observations::layers);
   std::vector<std::string> out;
   const std::string what = ratio ? "ln(B / A)" : "B - A";
   const std::string each =
-      layers ? fmt::format("each layer counts once, with the mean of {} over its seeds and settings", what)
+      layers ? fmt::format("each {} counts once, with the mean of {} over its seeds and settings", unit, what)
              : fmt::format(
                    "each seed counts once, with the mean of {} over layers and settings: "
                    "other seeds of these layers, not other layers",
@@ -89,7 +95,7 @@ std::vector<std::string> notes(const PairedComparison& c) {
                             100 * (1 - c.options.alpha), ratio ? "geometric mean" : "mean",
                             unit_name(c.options.over), each));
   out.push_back(fmt::format(
-      "sd over seeds: of {} within a layer; p: two-sided, not corrected for the number of rows", what));
+      "sd over seeds: of {} within a {}; p: two-sided, not corrected for the number of rows", what, unit));
   if (all.seeds == 1) out.emplace_back("one seed: how much another one would change is not known");
   if (all.infinite > 0)
     out.push_back(fmt::format("{} infinitely far apart: ranked beyond all others",
@@ -317,8 +323,9 @@ std::string render_comparison(const PairedComparison& c, const std::string& titl
     return render_grid(grid, format);
   }
   grid.title = title;
-  grid.header = {"runs",          "layers",     "seeds", "mean of A", "mean of B", estimate_header(c),
-                 "sd over seeds", "p Wilcoxon", "p sign"};
+  grid.header = {"runs",      layers_header(c.options), "seeds",         "mean of A",
+                 "mean of B", estimate_header(c),       "sd over seeds", "p Wilcoxon",
+                 "p sign"};
   grid.numeric.assign(grid.header.size(), true);
   grid.numeric.front() = false;
   for (const PairedGroup& g : c.groups)
@@ -362,7 +369,7 @@ std::string render_all_pairs(std::span<const PairedComparison> comparisons, cons
   grid.title = title;
   grid.header = {"A",
                  "B",
-                 "layers",
+                 comparisons.empty() ? "layers" : layers_header(comparisons.front().options),
                  "seeds",
                  comparisons.empty() ? "" : estimate_header(comparisons.front()),
                  "p Wilcoxon",

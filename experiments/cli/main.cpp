@@ -25,6 +25,7 @@
 #include "experiments/inspect.hpp"
 #include "experiments/listing.hpp"
 #include "experiments/model_runner.hpp"
+#include "experiments/model_windows.hpp"
 #include "experiments/paper.hpp"
 #include "experiments/perplexity_study.hpp"
 #include "experiments/plan.hpp"
@@ -289,6 +290,7 @@ struct ReproduceCommand {
   std::vector<std::string> tables;
   std::vector<std::string> recordings;
   std::vector<std::string> profiles;
+  olab::PaperData models;
   std::string page;
   bool list = false;
   bool stored_only = false;
@@ -302,13 +304,28 @@ struct ReproduceCommand {
     const olab::Registries r = run.common->registries();
     std::vector<olab::PaperData> data;
     for (const std::string& name : patterns(profiles))
-      data.push_back({.recording = {}, .profile = name == "own" ? std::string() : name});
-    for (const std::string& path : patterns(recordings)) data.push_back({.recording = path, .profile = {}});
+      data.push_back({.recording = {},
+                      .profile = name == "own" ? std::string() : name,
+                      .models = {},
+                      .texts = {},
+                      .calibration_text = {}});
+    for (const std::string& path : patterns(recordings))
+      data.push_back({.recording = path, .profile = {}, .models = {}, .texts = {}, .calibration_text = {}});
     if (data.empty()) data.emplace_back();
     // All are read before the first is run: a typo in the last must not show after an hour.
     std::vector<olab::PaperTable> papers;
-    for (const std::string& name : tables.empty() ? names : tables)
-      for (const olab::PaperData& d : data) papers.push_back(olab::load_paper(name, d, run.overrides, r));
+    for (const std::string& name : tables.empty() ? names : tables) {
+      if (!olab::paper_needs_model(name)) {
+        for (const olab::PaperData& d : data) papers.push_back(olab::load_paper(name, d, run.overrides, r));
+      } else if (!models.models.empty() && !models.texts.empty()) {
+        papers.push_back(olab::load_paper(name, models, run.overrides, r));
+      } else if (!tables.empty()) {
+        throw Error(fmt::format(
+            "{}: this table evaluates language models; give them with --model FOLDER and --text FILE", name));
+      } else {
+        note(fmt::format("{} is left out: it needs --model FOLDER and --text FILE", name));
+      }
+    }
     int code = kGood;
     for (const olab::PaperTable& p : papers) {
       if (!stored_only) code = std::max(code, reproduce(p, r));
@@ -324,9 +341,14 @@ struct ReproduceCommand {
     const olab::StudyData& d = paper.study.data;
     if (!recordings.empty() && !d.recording.empty()) command += " --recording '" + d.recording + "'";
     if (!profiles.empty() && !d.profile.empty()) command += " --profile '" + d.profile + "'";
+    for (const std::string& path : d.models) command += " --model '" + path + "'";
+    for (const std::string& path : d.texts) command += " --text '" + path + "'";
+    if (!d.calibration_text.empty()) command += " --calibration-text '" + d.calibration_text + "'";
     for (const std::string& o : run.overrides) command += " --set '" + o + "'";
     return run.run_study(r, paper.study, command, [&](const std::vector<olab::RunRecord>& runs) {
-      return std::vector<olab::ReportSection>{olab::paper_page(paper, runs, r).section};
+      const olab::Store store = run.common->existing();
+      return std::vector<olab::ReportSection>{
+          olab::paper_page(paper, runs, olab::window_values(store, runs), r).section};
     });
   }
 
@@ -336,9 +358,10 @@ struct ReproduceCommand {
     for (const olab::StudyRecord& study : store.studies()) stored.insert(study.name);
     std::vector<olab::PaperPage> pages;
     for (const olab::PaperTable& p : papers)
-      if (stored.contains(p.study.name))
-        pages.push_back(olab::paper_page(
-            p, store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}}), r));
+      if (stored.contains(p.study.name)) {
+        const auto runs = store.runs({.study = p.study.name, .status = {}, .method = {}, .layer = {}});
+        pages.push_back(olab::paper_page(p, runs, olab::window_values(store, runs), r));
+      }
     if (pages.empty())
       throw Error(
           fmt::format("{}: no run of these tables is stored; leave out --stored", store.file().string()));
@@ -419,6 +442,7 @@ int main_checked(int argc, char** argv) {
       .tables = {},
       .recordings = {},
       .profiles = {},
+      .models = {},
       .page = {}};
   CLI::App* reproduce_app = app.add_subcommand(
       "reproduce", "run the tables of the papers and hold what is published against what is measured");
@@ -432,6 +456,15 @@ int main_checked(int argc, char** argv) {
       ->add_option("--profile", reproduce.profiles,
                    "other profiles instead (repeatable); own: the table's own data")
       ->allow_extra_args(false);
+  reproduce_app
+      ->add_option("--model", reproduce.models.models,
+                   "for tables that evaluate language models: Hugging Face folders (repeatable)")
+      ->allow_extra_args(false);
+  reproduce_app
+      ->add_option("--text", reproduce.models.texts, "their evaluation text, or token ids (repeatable)")
+      ->allow_extra_args(false);
+  reproduce_app->add_option("--calibration-text", reproduce.models.calibration_text,
+                            "another text for calibration (default: the beginning of the text)");
   reproduce_app->add_option("--set", reproduce.run.overrides, "override of the study, as for olab run")
       ->allow_extra_args(false);
   reproduce_app->add_flag("--stored", reproduce.stored_only, "compute nothing: the page from what is stored");

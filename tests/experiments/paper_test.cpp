@@ -152,7 +152,7 @@ TEST(Paper, ThePageIsComputedFromTheRuns) {
   options.progress = false;
   ASSERT_EQ(execute(make_plan(table.study, all(), &store, {}), all(), store, options).failed, 0U);
   const auto runs = store.runs({.study = "paper-toy", .status = {}, .method = {}, .layer = {}});
-  const PaperPage computed = paper_page(table, runs, all());
+  const PaperPage computed = paper_page(table, runs, {}, all());
   const std::string page = render_sections({computed.section}, Format::markdown);
   EXPECT_TRUE(contains(page, "## A toy table")) << page;
   EXPECT_TRUE(contains(page, "14 layers, 2 seeds, 56 runs of ")) << page;
@@ -173,7 +173,7 @@ TEST(Paper, ThePageIsComputedFromTheRuns) {
   // Other published numbers, another verdict.
   PaperTable turned = table;
   std::swap(turned.rows[0].values, turned.rows[1].values);
-  const PaperPage other = paper_page(turned, runs, all());
+  const PaperPage other = paper_page(turned, runs, {}, all());
   EXPECT_TRUE(contains(render_sections({other.section}, Format::markdown), "disagrees"));
   ASSERT_EQ(other.findings.size(), 3U);
   EXPECT_EQ(other.findings[0].about, "ppl: order of output.nmse");
