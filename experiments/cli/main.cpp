@@ -34,6 +34,7 @@
 #include "experiments/transform_export.hpp"
 #include "experiments/verify.hpp"
 #include "experiments/views.hpp"
+#include "models/generate.hpp"
 
 namespace {
 
@@ -842,6 +843,49 @@ int main_checked(int argc, char** argv) {
       }
       writer.finish();
       print(fmt::format("{}: {} layers\n", generate.out, count));
+      return kGood;
+    };
+  });
+
+  struct {
+    std::string shape = "llama2-7b", out, dtype = "BF16";
+    olab::Index blocks = 0, hidden = 0, intermediate = 0, heads = 0, kv_heads = 0, vocab = 0, outliers = 0;
+    std::uint64_t seed = 0;
+  } model;
+  CLI::App* model_app = app.add_subcommand(
+      "generate-model",
+      "write a language model with random weights and real shapes, to measure memory and time");
+  model_app->add_option("-o,--output", model.out, "folder of the model")->required();
+  model_app->add_option("--like", model.shape, fmt::format("{}", fmt::join(olab::model_shape_names(), ", ")))
+      ->capture_default_str();
+  model_app->add_option("--blocks", model.blocks, "decoder blocks instead of all")
+      ->check(CLI::Range(1, 1000));
+  model_app->add_option("--hidden", model.hidden, "hidden_size instead")->check(CLI::PositiveNumber);
+  model_app->add_option("--intermediate", model.intermediate, "intermediate_size instead")
+      ->check(CLI::PositiveNumber);
+  model_app->add_option("--heads", model.heads, "attention heads instead")->check(CLI::PositiveNumber);
+  model_app->add_option("--kv-heads", model.kv_heads, "key and value heads instead")
+      ->check(CLI::PositiveNumber);
+  model_app->add_option("--vocab", model.vocab, "vocab_size instead")->check(CLI::PositiveNumber);
+  model_app->add_option("--outliers", model.outliers, "channels of the embedding that are 20 times as large")
+      ->capture_default_str();
+  model_app->add_option("--seed", model.seed, "seed")->capture_default_str();
+  model_app->add_option("--dtype", model.dtype, "F32, F16 or BF16")->capture_default_str();
+  model_app->callback([&] {
+    action = [&] {
+      olab::ModelShape shape = olab::model_shape(model.shape);
+      const auto set = [](olab::Index& field, olab::Index value) {
+        if (value > 0) field = value;
+      };
+      set(shape.layers, model.blocks);
+      set(shape.hidden_size, model.hidden);
+      set(shape.intermediate_size, model.intermediate);
+      set(shape.heads, model.heads);
+      set(shape.kv_heads, model.kv_heads);
+      set(shape.vocab_size, model.vocab);
+      olab::generate_model(model.out, shape, model.dtype, model.seed, model.outliers, &g_stop);
+      print(fmt::format("{}: {} blocks, hidden {}, vocabulary {}, {}\n", model.out, shape.layers,
+                        shape.hidden_size, shape.vocab_size, model.dtype));
       return kGood;
     };
   });
