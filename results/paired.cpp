@@ -60,7 +60,7 @@ class Names {
       std::vector<std::string> telling;
       std::ranges::copy_if(params, std::back_inserter(telling),
                            [&](const std::string& p) { return varies(runs, p); });
-      // Two formats may have the same parameters.
+      // Two formats may have the same parameters; these two have a field of their own.
       std::map<std::vector<std::string>, std::string> texts;
       const bool enough = std::ranges::all_of(runs, [&](const RunRecord* run) {
         std::vector<std::string> values;
@@ -68,7 +68,7 @@ class Names {
         const std::string text = run_field(*run, side);
         return texts.emplace(std::move(values), text).first->second == text;
       });
-      if (!enough) telling = {side};
+      if (!enough && (side == kSettings[0] || side == kSettings[1])) telling = {side};
       fields_.insert(fields_.end(), telling.begin(), telling.end());
     }
   }

@@ -39,7 +39,7 @@ class Layers final : public Chart {
       if (!glob_match(quantizer, format)) continue;
       std::optional<Series> series = input.store.series(run->id, name);
       if (!series) continue;
-      const std::string key = run->layer + ", " + format;
+      const std::string key = layer_title(*run) + (format.empty() ? "" : ", " + format);
       auto& group = groups[key];
       if (group.empty()) order.push_back(key);
       const std::string& label = method_label(*run);

@@ -96,6 +96,7 @@ std::vector<Series> series_of(const std::string& stage) {
 std::vector<Series> both_stages() {
   auto out = series_of("original");
   for (Series& one : series_of("transformed")) out.push_back(std::move(one));
+  out.push_back({"layers.output.nmse", 1, 2, {0.5, 0.25}, {{"columns", "self_attn.q_proj,mlp.down_proj"}}});
   return out;
 }
 
@@ -105,9 +106,10 @@ std::size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
-TEST_F(Charts, AllSevenAreRegisteredAndDescribed) {
-  EXPECT_EQ(registries_.charts.names(), (std::vector<std::string>{"blocks", "channel_profile", "heatmap",
-                                                                  "histogram", "line", "pareto", "surface"}));
+TEST_F(Charts, AllEightAreRegisteredAndDescribed) {
+  EXPECT_EQ(registries_.charts.names(),
+            (std::vector<std::string>{"blocks", "channel_profile", "heatmap", "histogram", "layers", "line",
+                                      "pareto", "surface"}));
   for (const std::string& name : registries_.charts.names()) {
     EXPECT_FALSE(registries_.charts.info(name).summary.empty()) << name;
     for (const ParamInfo& param : registries_.charts.info(name).params)

@@ -700,8 +700,9 @@ TEST_F(StoreTest, ANewDatabaseHasTheSchemaOfVersionOneAndTheTableOfParts) {
   };
   EXPECT_NE(columns(file()), columns(file("literal.db")));
   SQLite::Database(file("literal.db").string(), SQLite::OPEN_READWRITE)
-      .exec("CREATE TABLE part (run INTEGER NOT NULL REFERENCES run (id), position INTEGER NOT NULL, "
-            "data BLOB NOT NULL, PRIMARY KEY (run, position)) STRICT, WITHOUT ROWID");
+      .exec(
+          "CREATE TABLE part (run INTEGER NOT NULL REFERENCES run (id), position INTEGER NOT NULL, "
+          "data BLOB NOT NULL, PRIMARY KEY (run, position)) STRICT, WITHOUT ROWID");
   EXPECT_EQ(columns(file()), columns(file("literal.db")));
   EXPECT_EQ(count(file(), "PRAGMA user_version"), 2);
   EXPECT_EQ(count(file(), "PRAGMA application_id"), 1330397506);

@@ -182,6 +182,10 @@ inline Store synthetic_store(const std::filesystem::path& file, const SyntheticS
                                               std::pair<std::string, const Matrix*>{"transformed", &after}})
             for (Series& one : stage_series(stage, *matrix, block)) series.push_back(std::move(one));
         }
+        // As if the layer were a model of two blocks.
+        Series layers{"layers.output.nmse", 2, 2, {nmse, 2 * nmse, nmse / 2, 3 * nmse}, {}};
+        layers.facts["columns"] = "self_attn.q_proj,mlp.down_proj";
+        series.push_back(std::move(layers));
         const std::vector<std::string> metrics{"nmse", "sqnr", "kurtosis", "surface"};
         store.finish(id, values, series, metrics);
       }
