@@ -94,12 +94,12 @@ struct PaperTable {
 
 /// Where the data comes from instead of the file's own; all empty: as in the file.
 struct PaperData {
-  std::string recording;  ///< path: all its layers, half of its tokens for calibration
-  std::string profile;
+  std::string recording = {};  ///< path: all its layers, half of its tokens for calibration
+  std::string profile = {};
   // Of tables whose study evaluates models:
-  std::vector<std::string> models;
-  std::vector<std::string> texts;
-  std::string calibration_text;
+  std::vector<std::string> models = {};
+  std::vector<std::string> texts = {};
+  std::string calibration_text = {};
 };
 
 /// Whether the table's study evaluates models, which it cannot bring along: PaperData must name them.

@@ -108,11 +108,19 @@ TEST(Paper, EveryShippedTableParsesAndItsStudyCanBePlanned) {
   std::set<std::string> studies;
   for (const std::string& name : paper_names()) {
     SCOPED_TRACE(name);
-    const PaperTable table = load_paper(name, {}, {}, all());
+    const bool of_models = paper_needs_model(name);
+    PaperData data;
+    if (of_models) data = {.models = {"a folder"}, .texts = {"a text"}};
+    const PaperTable table = load_paper(name, data, {}, all());
     EXPECT_EQ(table.name, name);
     EXPECT_EQ(table.title, paper_title(name));
     EXPECT_TRUE(studies.insert(table.study.name).second);
     EXPECT_FALSE(table.rows.empty() && table.questions.empty());
+    if (of_models) {
+      EXPECT_FALSE(table.study.evaluations.empty());
+      EXPECT_NE(error_of([&] { (void)load_paper(name, {}, {}, all()); }).find("data.model"), std::string::npos);
+      continue;
+    }
     // Narrow, so that generating costs nothing; a table with sizes of its own does not fit that.
     const Plan plan = make_plan(table.study, all(), nullptr, {});
     EXPECT_TRUE(plan.problems.empty()) << plan.problems.front();

@@ -102,7 +102,7 @@ TEST_F(PerplexityTest, AStudySaysWhatIsWrongAndWhere) {
     for (const std::string& part : parts) expect_contains(message, part);
   };
   refused("study: p\nevaluate: perplexty\ndata: {}\nmethods: rtn\n",
-          {"p.yaml:2:11", "no evaluation 'perplexty'", "did you mean 'perplexity'?"});
+          {"p.yaml:2:", "no evaluation 'perplexty'", "did you mean 'perplexity'?"});
   refused("study: p\nevaluate: {perplexity: {contxt: 3}}\ndata: {}\nmethods: rtn\n",
           {"p.yaml:2", "contxt", "did you mean 'context'?"});
   refused("study: p\nevaluate: {layers: {context: 3}}\ndata: {}\nmethods: rtn\n",
