@@ -219,12 +219,13 @@ Block Decoder::load_block(Index index) const {
   return block;
 }
 
-void Decoder::run_block(const Block& block, MatrixRef hidden, BlockWork& work) const {
-  run_attention(block, hidden, work);
+void Decoder::run_block(const Block& block, MatrixRef hidden, BlockWork& work, Index window) const {
+  assert(window == 0 || hidden.rows() % window == 0);
+  run_attention(block, hidden, work, window == 0 ? hidden.rows() : window);
   run_mlp(block, hidden, work);
 }
 
-void Decoder::run_attention(const Block& block, MatrixRef& hidden, BlockWork& work) const {
+void Decoder::run_attention(const Block& block, MatrixRef& hidden, BlockWork& work, Index window) const {
   const ModelSpec& s = spec();
   Matrix seen;
   {
@@ -236,15 +237,21 @@ void Decoder::run_attention(const Block& block, MatrixRef& hidden, BlockWork& wo
       norm_heads(block.key_gain, s.norm_eps, keys);
     }
     if (s.rotary) {
-      const bool kept = hidden.rows() <= rotary_.cosines.rows();
-      const RotaryTables longer = kept ? RotaryTables() : rotary_tables(s.rope, s.head_dim, hidden.rows());
+      const bool kept = window <= rotary_.cosines.rows();
+      const RotaryTables longer = kept ? RotaryTables() : rotary_tables(s.rope, s.head_dim, window);
       const RotaryTables& tables = kept ? rotary_ : longer;
-      rotate_heads(tables, queries);
-      rotate_heads(tables, keys);
+      for (Index begin = 0; begin < hidden.rows(); begin += window) {
+        rotate_heads(tables, queries.middleRows(begin, window));
+        rotate_heads(tables, keys.middleRows(begin, window));
+      }
     }
     Matrix& values = in.of(LinearRole::value);
     work.attention(block, queries, keys, values);
-    seen = causal_attention(queries, keys, values, s.heads, s.kv_heads);
+    seen = large_matrix(hidden.rows(), queries.cols());
+    for (Index begin = 0; begin < hidden.rows(); begin += window)
+      seen.middleRows(begin, window) =
+          causal_attention(queries.middleRows(begin, window), keys.middleRows(begin, window),
+                           values.middleRows(begin, window), s.heads, s.kv_heads);
   }
   SiteOutputs out(s, block, Site::attention_out, seen, work);
   add_rows(out.of(LinearRole::attention_out), hidden);

@@ -78,8 +78,9 @@ class Decoder {
   /// learned, and on an id that the model does not have.
   std::vector<Matrix> embed(std::span<const std::vector<TokenId>> windows) const;
   Block load_block(Index index) const;
-  /// Through one block, in place: one window, or several of `window` tokens each, one below the other; positions and
-  /// attention begin anew in every one. Attention is causal, scores scaled by 1 / sqrt(head_dim).
+  /// Through one block, in place: one window, or several of `window` tokens each, one below the other;
+  /// positions and attention begin anew in every one. Attention is causal, scores scaled by 1 /
+  /// sqrt(head_dim).
   void run_block(const Block& block, MatrixRef hidden, BlockWork& work, Index window = 0) const;
   Head load_head() const;
   /// hidden (tokens × hidden_size) behind the final norm.
@@ -88,7 +89,7 @@ class Decoder {
   Matrix logits(const Head& head, const ConstMatrixRef& normed) const;
 
  private:
-  void run_attention(const Block& block, MatrixRef& hidden, BlockWork& work) const;
+  void run_attention(const Block& block, MatrixRef& hidden, BlockWork& work, Index window) const;
   void run_mlp(const Block& block, MatrixRef& hidden, BlockWork& work) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;

@@ -300,6 +300,26 @@ TEST(Decoder, HasTheSameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(one, two);
 }
 
+TEST_P(DecoderOf, WindowsOneBelowTheOtherDoNotSeeEachOther) {
+  const Toy toy(GetParam().config);
+  const Decoder decoder(toy.checkpoint);
+  constexpr Index kWindow = 20;
+  const std::vector<std::vector<TokenId>> windows{some_ids(kWindow), std::vector<TokenId>(kWindow, 5),
+                                                  some_ids(kWindow)};
+  std::vector<Matrix> apart = decoder.embed(windows);
+  Matrix stacked(3 * kWindow, decoder.spec().hidden_size);
+  for (Index w = 0; w < 3; ++w) stacked.middleRows(w * kWindow, kWindow) = apart[static_cast<std::size_t>(w)];
+  const Block block = decoder.load_block(0);
+  OriginalWork work;
+  decoder.run_block(block, stacked, work, kWindow);
+  for (Index w = 0; w < 3; ++w) {
+    Matrix& alone = apart[static_cast<std::size_t>(w)];
+    decoder.run_block(block, alone, work);
+    EXPECT_LE((alone - stacked.middleRows(w * kWindow, kWindow)).cwiseAbs().maxCoeff(), 1e-5F)
+        << "window " << w;
+  }
+}
+
 TEST(Decoder, SeesNoTokenThatComesLater) {
   const Toy toy(toy_llama_config());
   const Decoder decoder(toy.checkpoint);
