@@ -62,9 +62,11 @@ void cut_windows(ModelInput& in, const std::string& calibration_text, const std:
   const bool own = calibration_text.empty();
   const Index front = own ? calibration : 0;
   const Index wanted = s.windows == PerplexitySettings::kAll ? 0 : front + context + (s.windows - 1) * stride;
-  const std::vector<TokenId> ids = read_tokens(in.text, model.folder(), model.spec(), wanted);
+  const std::vector<TokenId> ids =
+      read_tokens(in.text, model.folder(), model.spec(), wanted, s.document_separator);
   const std::vector<TokenId> other =
-      own ? std::vector<TokenId>() : read_tokens(calibration_text, model.folder(), model.spec(), calibration);
+      own ? std::vector<TokenId>()
+          : read_tokens(calibration_text, model.folder(), model.spec(), calibration, s.document_separator);
   const std::vector<TokenId>& source = own ? ids : other;
   const auto have = static_cast<Index>(source.size());
   if (have < calibration)

@@ -38,10 +38,14 @@ RowRuns read_runs(const ConfigNode& node) {
 }
 
 PublishedRow read_row(const ConfigNode& node, std::size_t columns) {
-  node.require_map("a published row", {"name", "run", "values"});
+  node.require_map("a published row", {"name", "run", "values", "instead"});
   PublishedRow out;
   out.name = node.at("name").text("'name'");
   out.runs = read_runs(node.at("run"));
+  if (const ConfigNode* n = node.find("instead")) {
+    if (!n->is_map()) n->fail("'instead' is a map from a measure's value to the one that the row shows");
+    for (const auto& [value, other] : n->entries) out.instead[value] = other.text("'instead'");
+  }
   const ConfigNode* const values = node.find("values");
   if (values == nullptr) return out;
   values->require_list("'values'");
@@ -324,6 +328,13 @@ std::size_t count_seeds(std::span<const RunRecord> runs) {
   return seeds.size();
 }
 
+/// The value of a row in a measure; nothing where the row does not belong there.
+std::optional<std::string> value_for(const PaperMeasure& measure, const PublishedRow& row) {
+  if (row.instead.empty()) return measure.value;
+  const auto it = row.instead.find(measure.value);
+  return it == row.instead.end() ? std::nullopt : std::optional(it->second);
+}
+
 const RowRuns& runs_for(const PaperMeasure& measure, const PublishedRow& row) {
   const auto it = measure.runs.find(row.name);
   return it == measure.runs.end() ? row.runs : it->second;
@@ -347,15 +358,16 @@ Grid side_by_side(const PaperTable& table, const PaperMeasure& measure,
   grid.numeric.resize(grid.header.size(), true);
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     const PublishedRow& row = table.rows[i];
-    std::vector<GridCell> cells{row.name, show_cell(row_runs[i], measure.value)};
+    const std::optional<std::string> value = value_for(measure, row);
+    if (!value) continue;
+    std::vector<GridCell> cells{row.name, show_cell(row_runs[i], *value)};
     for (const std::string& column : measure.against) {
       const auto at =
           static_cast<std::size_t>(std::ranges::find(table.columns, column) - table.columns.begin());
       cells.emplace_back(row.values.empty() || !row.values[at] ? "–" : show_published(*row.values[at]));
     }
     if (kinds.size() > 1)
-      for (const std::string& kind : kinds)
-        cells.emplace_back(show_cell(of_kind(row_runs[i], kind), measure.value));
+      for (const std::string& kind : kinds) cells.emplace_back(show_cell(of_kind(row_runs[i], kind), *value));
     grid.rows.push_back(std::move(cells));
   }
   return grid;
@@ -381,7 +393,8 @@ void add_measure(const PaperTable& table, const PaperMeasure& measure, std::span
         static_cast<std::size_t>(std::ranges::find(table.columns, column) - table.columns.begin());
     std::vector<OrderRow> rows;
     for (std::size_t i = 0; i < table.rows.size(); ++i) {
-      if (table.rows[i].values.empty() || !table.rows[i].values[at]) continue;
+      if (table.rows[i].values.empty() || !table.rows[i].values[at] || !table.rows[i].instead.empty())
+        continue;
       rows.push_back(
           {table.rows[i].name, *table.rows[i].values[at], by_layer(row_runs[i], measure.value, windows)});
     }

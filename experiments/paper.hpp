@@ -15,6 +15,9 @@
 //       - {name: smooth, run: smoothquant, values: [nan]}   # nan: diverged, the worst; null: not printed
 //       - {name: mixed, run: {"*.down_proj": smoothquant, "*": duquant}, values: [18.16]}
 //       - {name: not printed, run: hadamard}
+//       # For comparison only: shown with this value instead of the measure's, in such measures alone, and
+//       not judged.
+//       - {name: original, run: rtn, values: [5.47], instead: {model.perplexity: model.original_perplexity}}
 //   measures:                         # what is held against which published columns; absent: output.nmse,
 //   all
 //     - {value: output.nmse, against: [LLaMA2-7B WikiText2]}
@@ -53,6 +56,9 @@ struct PublishedRow {
   /// One a column: NaN where it diverged, nothing (null in the file) where none is printed; empty: the source
   /// has no such row.
   std::vector<std::optional<double>> values;
+  /// Of a row that is shown for comparison: a measure's value → what the row shows in it; other measures
+  /// leave it out.
+  std::map<std::string, std::string> instead;
 };
 
 /// Fields that runs must have: name and text.

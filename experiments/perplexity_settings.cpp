@@ -44,7 +44,12 @@ Schema<PerplexitySettings> make_schema() {
       .choice("attention_hadamard", &S::attention_hadamard,
               "rotate every head by a Hadamard matrix before its quantization: queries and keys behind their "
               "positions, as the released code does; values too, as the paper says; or none",
-              {"query-key", "query-key-value", "none"});
+              {"query-key", "query-key-value", "none"})
+      .param("document_separator", &S::document_separator,
+             "what stands between the documents of a text, '<|endoftext|>' for example: each is encoded by "
+             "itself, with "
+             "BOS in front where the tokenizer adds one; empty: the text is one document, as in the paper's "
+             "protocol");
   return out;
 }
 

@@ -21,6 +21,7 @@ struct PerplexitySettings {
   bool share_inputs = true;
   bool fold_smoothing = true;
   std::string attention_hadamard = "query-key";
+  std::string document_separator;
 };
 
 /// Name, parameters and defaults, as those of a plug-in.

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 #include "core/utf8.hpp"
 #include "datasets/mapped_file.hpp"
 #include "datasets/npy.hpp"
@@ -178,6 +179,7 @@ class Ids {
                       file_.string(), id, ids_.size(), tokens_));
     ids_.push_back(static_cast<TokenId>(id));
   }
+  Index size() const { return static_cast<Index>(ids_.size()); }
   std::vector<TokenId> take() { return std::move(ids_); }
 
  private:
@@ -226,7 +228,7 @@ void read_raw(const MappedFile& file, Index limit, Ids& out) {
 }
 
 void read_text(const MappedFile& file, const fs::path& model_folder, const ModelSpec& spec, Index limit,
-               Ids& out) {
+               const std::string& separator, Ids& out) {
   const std::string_view text = text_of(file);
   if (const std::size_t bad = scan_utf8(text, {}); bad != std::string_view::npos)
     throw Error(
@@ -234,13 +236,23 @@ void read_text(const MappedFile& file, const fs::path& model_folder, const Model
                     file.source(), bad));
   const Tokenizer tokenizer(model_folder);
   check_vocabulary(tokenizer, spec, model_folder.string());
-  for (const TokenId id : tokenizer.encode(text, limit)) out.add(id);
+  if (separator.empty()) {
+    for (const TokenId id : tokenizer.encode(text, limit)) out.add(id);
+    return;
+  }
+  for (std::size_t begin = 0; begin <= text.size() && (limit == 0 || out.size() < limit);) {
+    const std::size_t end = std::min(text.find(separator, begin), text.size());
+    const std::string_view document = trim(text.substr(begin, end - begin));
+    begin = end + separator.size();
+    if (document.empty()) continue;
+    for (const TokenId id : tokenizer.encode(document, limit == 0 ? 0 : limit - out.size())) out.add(id);
+  }
 }
 
 }  // namespace
 
 std::vector<TokenId> read_tokens(const fs::path& file, const fs::path& model_folder, const ModelSpec& spec,
-                                 Index limit) {
+                                 Index limit, const std::string& separator) {
   constexpr Index kLargest16 = 65536;
   std::error_code error;
   if (!fs::exists(file, error))
@@ -248,6 +260,9 @@ std::vector<TokenId> read_tokens(const fs::path& file, const fs::path& model_fol
                             path_suggestion(file)));
   Ids out(file, spec);
   const std::string extension = file.extension().string();
+  if (!separator.empty() && (extension == ".npy" || extension == ".bin"))
+    throw Error(fmt::format("{}: token ids have no separator '{}' of documents; leave it out, or give a text",
+                            file.string(), separator));
   if (extension == ".npy") {
     read_npy(file, limit, out);
   } else if (extension == ".bin") {
@@ -257,7 +272,7 @@ std::vector<TokenId> read_tokens(const fs::path& file, const fs::path& model_fol
     else
       read_raw<std::uint16_t>(mapped, limit, out);
   } else {
-    read_text(MappedFile(file, "text"), model_folder, spec, limit, out);
+    read_text(MappedFile(file, "text"), model_folder, spec, limit, separator, out);
   }
   std::vector<TokenId> ids = out.take();
   if (ids.empty()) throw Error(fmt::format("{}: there are no token ids in it", file.string()));

@@ -53,10 +53,12 @@ void check_vocabulary(const Tokenizer& tokenizer, const ModelSpec& spec, const s
 /// The token ids of `file` for a model in `model_folder`: a .npy (rank 1, or rank 2 read row by row;
 /// integers), a .bin (raw little-endian uint16, uint32 where the vocabulary is larger than 65536), or any
 /// other file as UTF-8 text through the folder's tokenizer. `limit` > 0: the first ids only (a text is not
-/// encoded much further than needed). Error where the file is missing, empty or not what its name says, on a
-/// text that is not UTF-8, on a tokenizer that does not fit the model, and on an id that the model does not
-/// have (with its index).
+/// encoded much further than needed). `separator`: of the documents of a text ("<|endoftext|>"); each is
+/// encoded by itself, without the white space around it and with BOS where the tokenizer adds one; "": the
+/// text is one document. Error where the file is missing, empty or not what its name says, on a text that is
+/// not UTF-8, on a tokenizer that does not fit the model, and on an id that the model does not have (with its
+/// index).
 std::vector<TokenId> read_tokens(const std::filesystem::path& file, const std::filesystem::path& model_folder,
-                                 const ModelSpec& spec, Index limit = 0);
+                                 const ModelSpec& spec, Index limit = 0, const std::string& separator = {});
 
 }  // namespace olab
