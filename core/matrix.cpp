@@ -94,7 +94,7 @@ void check_finite(const ConstMatrixRef& x, std::string_view what) {
       const float v = x(t, j);
       if (std::isfinite(v)) continue;
       throw Error(fmt::format(
-          "{}: {} at row {}, column {}; every value must be finite, so record it again or drop it", what,
+          "{}: {} at row {}, column {}; every value must be finite, so make it again or drop it", what,
           std::isnan(v) ? "NaN" : "infinity", t, j));
     }
   }

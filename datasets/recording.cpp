@@ -17,6 +17,7 @@
 #include "core/text.hpp"
 #include "datasets/atomic_file.hpp"
 #include "datasets/manifest.hpp"
+#include "datasets/path_suggestion.hpp"
 #include "datasets/safetensors.hpp"
 
 namespace olab {
@@ -63,23 +64,6 @@ OrderKey order_key(std::string_view name) {
   return key;
 }
 
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  std::ranges::sort(names);
-  return names;
-}
-
-[[noreturn]] void refuse_missing(const fs::path& path) {
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const std::string near = nearest(path.filename().string(), names_in(folder));
-  throw Error(fmt::format("{}: there is no such recording{}", path.string(),
-                          near.empty() ? std::string("; check the path")
-                                       : fmt::format("; did you mean '{}'?", (folder / near).string())));
-}
-
 [[noreturn]] void refuse_unknown(const fs::path& path, const Registries& registries) {
   std::string known;
   for (const std::string& name : registries.readers.names())
@@ -107,7 +91,8 @@ Reader::~Reader() = default;
 
 std::unique_ptr<Recording> open_recording(const fs::path& path, const Registries& registries) {
   std::error_code error;
-  if (!fs::exists(path, error)) refuse_missing(path);
+  if (!fs::exists(path, error))
+    throw Error(fmt::format("{}: there is no such recording{}", path.string(), path_suggestion(path)));
   std::unique_ptr<Reader> found;
   std::vector<std::string> fitting;
   for (const std::string& name : registries.readers.names()) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/registries.hpp"
@@ -15,8 +16,10 @@
 
 namespace olab {
 
-/// config.json, and model.safetensors or the shards that model.safetensors.index.json names. Tensors stay on
-/// disk until they are asked for; all members may be called from several threads.
+/// config.json, and model.safetensors or, where there is none, the shards that model.safetensors.index.json
+/// names. Tensors stay on disk until they are asked for; all members may be called from several threads.
+/// Names are those of ModelSpec, also where the files leave out "model." because the model was saved without
+/// its head.
 class Checkpoint {
  public:
   /// Reads config and headers, and checks that every tensor of the architecture is there with its shape.
@@ -42,8 +45,9 @@ class Checkpoint {
   double bytes() const;
   std::string dtype() const;  ///< of the embedding: "BF16"
 
-  /// 32 hexadecimal digits over config and all bytes of the tensors that the model uses, independent of how
-  /// they are spread over shards and of the folder's name. Reads everything once; kept.
+  /// 32 hexadecimal digits over what the config means (ModelSpec) and all bytes of the tensors that the model
+  /// uses, independent of how they are spread over shards, of other keys of the config and of the folder's
+  /// name. Reads everything once; kept.
   const std::string& content_hash() const;
 
  private:
@@ -52,5 +56,9 @@ class Checkpoint {
   ModelSpec spec_;
   std::unique_ptr<State> state_;
 };
+
+/// The shard of every tensor, as a model.safetensors.index.json gives it; `source` stands in messages. Error
+/// on bad JSON and where a shard is no plain file name.
+std::map<std::string, std::string> parse_shard_index(std::string_view text, const std::string& source);
 
 }  // namespace olab

@@ -161,7 +161,7 @@ TEST(CheckFinite, NamesRowAndColumn) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(std::string(e.what()),
-              "layer a, tensor x: NaN at row 1, column 2; every value must be finite, so record it again or "
+              "layer a, tensor x: NaN at row 1, column 2; every value must be finite, so make it again or "
               "drop it");
   }
 }
