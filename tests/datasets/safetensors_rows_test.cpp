@@ -137,7 +137,7 @@ TEST(SafetensorsRows, OnlyAFileOfTheSameTensorWithEnoughRowsGoesOn) {
     rows.create();
     rows.append(m.topRows(4));
   }
-  expect_contains(resumed("x", DType::f32, kRows, 5), file.string() + ": 5 rows were written, but its 144");
+  expect_contains(resumed("x", DType::f32, kRows, 5), file.string() + ": 5 rows were written, but its 208");
   expect_contains(resumed("x", DType::f32, kRows, kRows + 1),
                   "to go on behind row 38, but the tensor has 37");
   EXPECT_EQ(resumed("x", DType::f32, kRows, 4), "");
