@@ -4,12 +4,12 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <boost/locale/utf.hpp>
 #include <fstream>
 #include <sstream>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "core/utf8.hpp"
 
 namespace olab {
 namespace {
@@ -24,18 +24,13 @@ std::string place(const std::string& source, const YAML::Mark& mark) {
 /// Throws where `text` holds what no config file needs and YAML cannot write back: bytes that are not UTF-8,
 /// and control characters other than tab and line ends.
 void check_characters(std::string_view text, const std::string& where) {
-  using Utf8 = boost::locale::utf::utf_traits<char>;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (at != end) {
-    const auto offset = at - text.data();
-    const boost::locale::utf::code_point c = Utf8::decode(at, end);
-    if (c == boost::locale::utf::illegal || c == boost::locale::utf::incomplete)
-      throw Error(fmt::format("{}: byte {} is not UTF-8; save the file as UTF-8", where, offset));
+  const std::size_t bad = scan_utf8(text, [&](std::size_t offset, std::uint32_t c) {
     const bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7F && c < 0xA0);
     if (control)
       throw Error(fmt::format("{}: control character {:#04x} at byte {}; remove it", where, c, offset));
-  }
+  });
+  if (bad != std::string_view::npos)
+    throw Error(fmt::format("{}: byte {} is not UTF-8; save the file as UTF-8", where, bad));
 }
 
 ConfigNode convert(const YAML::Node& node, const std::string& source, int depth, std::size_t& count) {

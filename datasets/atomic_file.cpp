@@ -13,17 +13,26 @@
 namespace olab {
 namespace {
 
-// Removes the unfinished file unless it got its final name.
+// Removes the unfinished file or folder unless it got its final name.
 class Unfinished {
  public:
-  explicit Unfinished(std::filesystem::path path) : path_(std::move(path)) {}
+  // The process id keeps two programs that write the same file apart; the last to finish wins, whole.
+  explicit Unfinished(const std::filesystem::path& final_path)
+      : path_(final_path.parent_path() /
+              fmt::format(".{}.{}.part", final_path.filename().string(), static_cast<long>(getpid()))) {}
   Unfinished(const Unfinished&) = delete;
   Unfinished& operator=(const Unfinished&) = delete;
   ~Unfinished() {
     std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
+    std::filesystem::remove_all(path_, ignored);
   }
   const std::filesystem::path& path() const { return path_; }
+  void put_in_place(const std::filesystem::path& final_path) const {
+    std::error_code error;
+    std::filesystem::rename(path_, final_path, error);
+    if (error)
+      throw Error(fmt::format("{}: it cannot be put in place ({})", final_path.string(), error.message()));
+  }
 
  private:
   std::filesystem::path path_;
@@ -32,9 +41,7 @@ class Unfinished {
 }  // namespace
 
 void write_atomically(const std::filesystem::path& file, const std::function<void(std::ostream&)>& write) {
-  // The process id keeps two programs that write the same file apart; the last to finish wins, whole.
-  const Unfinished part(file.parent_path() /
-                        fmt::format(".{}.{}.part", file.filename().string(), static_cast<long>(getpid())));
+  const Unfinished part(file);
   const auto fail = [&] {
     const int reason = errno;
     throw Error(fmt::format(
@@ -47,9 +54,27 @@ void write_atomically(const std::filesystem::path& file, const std::function<voi
   write(out);
   out.close();
   if (!out) fail();
+  part.put_in_place(file);
+}
+
+void require_no_content(const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
   std::error_code error;
-  std::filesystem::rename(part.path(), file, error);
-  if (error) throw Error(fmt::format("{}: it cannot be put in place ({})", file.string(), error.message()));
+  if (fs::exists(folder, error) && !(fs::is_directory(folder, error) && fs::is_empty(folder, error)))
+    throw Error(fmt::format("{}: it exists and is not an empty folder; choose another name or remove it",
+                            folder.string()));
+}
+
+void write_folder_atomically(const std::filesystem::path& folder,
+                             const std::function<void(const std::filesystem::path&)>& write) {
+  const std::filesystem::path target = folder.has_filename() ? folder : folder.parent_path();
+  require_no_content(target);
+  const Unfinished part(target);
+  std::error_code error;
+  std::filesystem::create_directories(part.path(), error);
+  if (error) throw Error(fmt::format("{}: the folder cannot be made ({})", folder.string(), error.message()));
+  write(part.path());
+  part.put_in_place(target);
 }
 
 }  // namespace olab

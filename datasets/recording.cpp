@@ -139,12 +139,9 @@ RecordingWriter::RecordingWriter(fs::path folder, std::string dtype, std::map<st
   state_->dtype = find_dtype(dtype);
   if (!is_floating(state_->dtype) || state_->dtype == DType::f64)
     throw Error(fmt::format("recording dtype '{}': F32, F16 or BF16 was expected", dtype));
+  require_no_content(folder);
   std::error_code error;
-  if (fs::exists(folder, error)) {
-    if (!fs::is_directory(folder, error) || !fs::is_empty(folder, error))
-      throw Error(fmt::format("{}: it exists and is not an empty folder; choose another name or remove it",
-                              folder.string()));
-  } else {
+  if (!fs::exists(folder, error)) {
     if (!fs::create_directories(folder, error) && error)
       throw Error(fmt::format("{}: the folder cannot be made ({})", folder.string(), error.message()));
     state_->made_folder = true;

@@ -15,7 +15,7 @@
 namespace olab {
 namespace {
 
-// Products of two sizes must fit an Index, and a vocabulary a TokenId.
+// Products of two sizes must fit an Index.
 constexpr Index kLargestSize = std::numeric_limits<std::int32_t>::max();
 constexpr double kLargestNumber = 1e12;
 
@@ -145,7 +145,8 @@ void read_common(const ConfigNode& config, bool tied_by_default, ModelSpec& spec
                     "model or dequantize it first",
                     method == nullptr || !method->is_scalar() ? "" : " (" + method->scalar + ")"));
   }
-  spec.vocab_size = read_size(config, "vocab_size");
+  constexpr Index kLargestVocabulary = 1 << 24;  // every id is a float
+  spec.vocab_size = config.at("vocab_size").integer("it", 1, kLargestVocabulary);
   spec.hidden_size = read_size(config, "hidden_size");
   spec.layers = read_size(config, "num_hidden_layers");
   spec.max_positions = read_size(config, "max_position_embeddings");

@@ -11,7 +11,6 @@
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "core/parallel.hpp"
-#include "core/text.hpp"
 #include "datasets/path_suggestion.hpp"
 #include "datasets/safetensors.hpp"
 #include "models/architecture.hpp"
@@ -85,7 +84,7 @@ std::map<std::string, std::string> shards_of(const ConfigNode& root) {
     const std::string& file = node.text("it");
     if (file.empty() || file == "." || file == ".." || file.find('/') != std::string::npos ||
         file.find('\0') != std::string::npos)
-      node.fail(fmt::format("'{}' is no name of a file in the model's folder", file));
+      node.fail(fmt::format("a plain name of a file in the model's folder was expected, not '{}'", file));
     out.emplace(tensor, file);
   }
   return out;
@@ -181,11 +180,10 @@ void Checkpoint::State::open_shards(const fs::path& folder) {
 const TensorFile& Checkpoint::State::file_of(std::string_view name) const {
   const auto it = places.find(stored_name(name));
   if (it != places.end()) return *it->second;
-  std::vector<std::string> known;
-  for (const auto& [other, file] : places) known.push_back(other);
-  const std::string near = nearest(stored_name(name), known);
-  throw Error(fmt::format("{}: the tensor '{}' is missing among its {}{}", source, stored_name(name),
-                          known.size(), near.empty() ? "" : fmt::format("; the nearest name is '{}'", near)));
+  throw Error(fmt::format(
+      "{}: the tensor '{}' is missing among its {}; it is incomplete or does not belong to the {} "
+      "beside it, so download both again",
+      source, stored_name(name), places.size(), kConfig));
 }
 
 void Checkpoint::State::check(const ModelTensor& wanted) const {
