@@ -187,14 +187,7 @@ fs::path check_target(const fs::path& out) {
   const fs::path target = absolute.has_filename() ? absolute : absolute.parent_path();
   if (!target.has_filename())
     throw Error(fmt::format("{}: this cannot be a recording's folder", out.string()));
-  std::error_code error;
-  if (fs::exists(target, error)) {
-    if (!fs::is_directory(target, error))
-      throw Error(fmt::format("{}: it is a file; -o names the folder to make", out.string()));
-    if (!fs::is_empty(target, error))
-      throw Error(
-          fmt::format("{}: it exists and is not empty; remove it or choose another folder", out.string()));
-  }
+  require_no_content(target);
   return target;
 }
 

@@ -61,7 +61,7 @@ says "$out" "few: 7 layers with 5 different inputs, 64 tokens, fp32"
 [ "$(echo few/*)" = "few/000.safetensors few/001.safetensors few/002.safetensors few/004.safetensors few/005.safetensors few/manifest.json" ] ||
   fail "files: $(echo few/*)"
 
-one "rec: it exists and is not empty" record small --text ids.bin -o rec
+one "rec: it exists and is not an empty folder" record small --text ids.bin -o rec
 one "no linear layer of small fits; did you mean '*.down_proj'?" record small --text ids.bin --layers '*.down_prj' -o r
 one "smal: there is no such model; did you mean 'small'?" record smal --text ids.bin -o r
 one "missing.txt" record small --text missing.txt -o r
