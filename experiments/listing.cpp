@@ -46,7 +46,8 @@ std::vector<Kind> all_kinds(const Registries& r) {
                         kind_of("permutations", "permutation", r.permutations),
                         kind_of("formats", "format", r.quantizers),
                         kind_of("readers", "reader", r.readers),
-                        kind_of("charts", "chart", r.charts)};
+                        kind_of("charts", "chart", r.charts),
+                        kind_of("architectures", "architecture", r.architectures)};
   for (const BuiltinValue& v : builtin_values()) {
     Info info = plain(v.name, v.definition, "recorded for every run");
     info.notes["definition"] = v.definition;
@@ -172,8 +173,8 @@ std::string show_text(const Kind& kind, const Info& info, ListFormat format) {
 }  // namespace
 
 std::vector<std::string> list_kinds() {
-  return {"charts",       "datasets", "formats", "methods", "metrics",
-          "permutations", "profiles", "readers", "studies"};
+  return {"architectures", "charts",       "datasets", "formats", "methods",
+          "metrics",       "permutations", "profiles", "readers", "studies"};
 }
 
 std::string list_entries(const std::string& kind, const Registries& r, ListFormat format) {

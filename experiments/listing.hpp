@@ -1,4 +1,5 @@
-// What there is to use: methods, metrics, formats, charts, studies, profiles; as text, JSON or Markdown.
+// What there is to use: methods, metrics, formats, charts, architectures, studies, profiles; as text, JSON or
+// Markdown.
 #pragma once
 
 #include <string>
@@ -10,7 +11,8 @@ namespace olab {
 
 enum class ListFormat { text, json, markdown };
 
-/// Kinds for `list` and `show`: methods, metrics, permutations, formats, readers, charts, profiles, studies.
+/// Kinds for `list` and `show`: methods, metrics, permutations, formats, readers, charts, architectures,
+/// profiles, studies.
 std::vector<std::string> list_kinds();
 
 /// All entries of a kind ("datasets" means readers and profiles). Error on an unknown kind, with the nearest.

@@ -32,6 +32,7 @@
 #include "experiments/transform_export.hpp"
 #include "experiments/verify.hpp"
 #include "experiments/views.hpp"
+#include "models/llama2c.hpp"
 #include "models/record.hpp"
 
 namespace {
@@ -431,8 +432,9 @@ int main_checked(int argc, char** argv) {
     std::string kind, name, format = "text", study, status, method, layer;
     bool json = false;
   } list;
-  CLI::App* list_app = app.add_subcommand(
-      "list", "list methods, metrics, permutations, formats, readers, charts, profiles, studies or runs");
+  CLI::App* list_app = app.add_subcommand("list",
+                                          "list methods, metrics, permutations, formats, readers, charts, "
+                                          "architectures, profiles, studies or runs");
   list_app->add_option("kind", list.kind, "what to list")->required();
   list_app->add_flag("--json", list.json, "as JSON");
   list_app->add_option("--format", list.format, "text, json or md")->capture_default_str();
@@ -791,6 +793,27 @@ int main_checked(int argc, char** argv) {
       }
       writer.finish();
       print(fmt::format("{}: {} layers\n", generate.out, count));
+      return kGood;
+    };
+  });
+
+  struct {
+    std::string file, tokenizer, folder;
+  } imported;
+  CLI::App* import_app = app.add_subcommand(
+      "import-llama2c",
+      "write a model of llama2.c (a legacy .bin) as a folder in the format of Hugging Face");
+  import_app->add_option("file", imported.file, "the .bin file")->required();
+  import_app->add_option("-o,--output", imported.folder, "folder of the model; new or empty")->required();
+  import_app->add_option("--tokenizer", imported.tokenizer,
+                         "its SentencePiece .model, which is copied into the folder");
+  import_app->callback([&] {
+    action = [&] {
+      const olab::ImportReport done =
+          olab::import_llama2c(imported.file, imported.tokenizer, imported.folder);
+      print(fmt::format("{}: {}\n", done.folder.string(), done.config));
+      if (imported.tokenizer.empty())
+        note("warning: the folder has no tokenizer, so texts cannot be read for this model, only token ids");
       return kGood;
     };
   });
