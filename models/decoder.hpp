@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/checkpoint.hpp"
+#include "models/rope.hpp"
 #include "models/tokenizer.hpp"
 
 namespace olab {
@@ -74,7 +75,7 @@ class Decoder {
 
   /// Embeddings of many windows: one matrix (tokens × hidden_size) a window, learned positions included.
   /// Positions begin at 0 in every window. Error on a window longer than max_positions where positions are
-  /// learned.
+  /// learned, and on an id that the model does not have.
   std::vector<Matrix> embed(std::span<const std::vector<TokenId>> windows) const;
   Block load_block(Index index) const;
   /// One window through one block, in place. Attention is causal, scores scaled by 1 / sqrt(head_dim).
@@ -86,9 +87,11 @@ class Decoder {
   Matrix logits(const Head& head, const ConstMatrixRef& normed) const;
 
  private:
+  void run_attention(const Block& block, MatrixRef& hidden, BlockWork& work) const;
+  void run_mlp(const Block& block, MatrixRef& hidden, BlockWork& work) const;
+
   std::shared_ptr<const Checkpoint> checkpoint_;
-  Matrix cosines_;  ///< positions × head_dim / 2
-  Matrix sines_;
+  RotaryTables rotary_;  ///< of the first positions; a longer window makes its own
 };
 
 /// What a window's predictions are worth. Token t predicts token t + 1, so there are tokens − 1 predictions.
