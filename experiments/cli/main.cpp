@@ -29,6 +29,7 @@
 #include "experiments/paper.hpp"
 #include "experiments/perplexity_study.hpp"
 #include "experiments/plan.hpp"
+#include "experiments/progress.hpp"
 #include "experiments/provenance.hpp"
 #include "experiments/runner.hpp"
 #include "experiments/transform_export.hpp"
@@ -36,6 +37,7 @@
 #include "experiments/views.hpp"
 #include "models/generate.hpp"
 #include "models/llama2c.hpp"
+#include "models/record.hpp"
 
 namespace {
 
@@ -376,6 +378,78 @@ struct ReproduceCommand {
         "Written by `olab reproduce`: every number, verdict and answer is computed from stored runs.",
         sections);
     note(fmt::format("page:     {}", file.string()));
+  }
+};
+
+/// A language model's activations, recorded here.
+struct RecordCommand {
+  Common* common;
+  olab::RecordOptions options;
+  std::string dtype = "bf16";
+  bool no_weights = false;
+  bool dry_run = false;
+  bool quiet = false;
+
+  int operator()() {
+    options.layers = patterns(options.layers);
+    options.dtype = olab::parse_record_dtype(dtype);
+    options.weights = !no_weights;
+    const olab::Registries r = common->registries();
+    if (dry_run) {
+      print(plan_text(olab::plan_recording(options, r)));
+      return kGood;
+    }
+    std::optional<olab::Progress> bar;
+    olab::RecordProgress last;
+    const auto progress = [&](const olab::RecordProgress& p) {
+      if (bar) {
+        bar->advance(p.now);
+      } else {
+        bar.emplace("record", static_cast<std::size_t>(p.total - p.done), !quiet);
+        if (p.done > 0 && !quiet)
+          note(fmt::format("{} of {} steps are done already; going on", p.done, p.total));
+      }
+      last = p;
+    };
+    try {
+      const olab::RecordReport report = olab::record_model(options, r, progress, &g_stop);
+      bar.reset();
+      print(fmt::format("{}: {} layers with {} different inputs, {} tokens, {}, {}, in {}\n",
+                        report.folder.string(), report.layers, report.inputs, report.tokens, dtype,
+                        olab::human_bytes(report.bytes), olab::human_seconds(report.seconds)));
+      print(fmt::format("look at it: olab inspect {}\n", report.folder.string()));
+      return kGood;
+    } catch (const olab::Interrupted&) {
+      bar.reset();
+      note(
+          fmt::format("interrupted: {} of {} steps are done and wait in {}; the same command goes on, with "
+                      "--restart it begins anew",
+                      last.done, last.total, olab::unfinished_recording(options.out).string()));
+      return kInterrupted;
+    }
+  }
+
+ private:
+  std::string plan_text(const olab::RecordPlan& plan) const {
+    std::string out =
+        fmt::format("{}: {} layers with {} different inputs, {} tokens in {} windows of at most {}\n",
+                    plan.model, plan.layers.size(), plan.inputs, plan.tokens, plan.windows, plan.context);
+    for (const olab::ManifestLayer& l : plan.layers)
+      out += fmt::format("  {:<40}  X {} × {} in {}{}\n", l.name, l.tokens, l.in_features, l.x.file,
+                         l.weight
+                             ? fmt::format(", W {} × {} in {}", l.out_features, l.in_features, l.weight->file)
+                             : std::string());
+    out += fmt::format("on disk: {} as {}, and {} of hidden states until it is whole\nmemory:  up to {}\n",
+                       olab::human_bytes(plan.recording_bytes), dtype, olab::human_bytes(plan.waiting_bytes),
+                       olab::human_bytes(plan.memory_bytes));
+    out += fmt::format(
+        "time:    about {} for {:.3g} multiply-adds in {} blocks, and the reading of their weights\n",
+        olab::human_seconds(plan.seconds), plan.multiply_adds, plan.blocks);
+    const fs::path waiting = olab::unfinished_recording(options.out);
+    if (fs::exists(waiting))
+      out += fmt::format("an unfinished recording waits in {}; what it has done is not done again\n",
+                         waiting.string());
+    return out;
   }
 };
 
@@ -912,6 +986,32 @@ int main_checked(int argc, char** argv) {
       return kGood;
     };
   });
+
+  RecordCommand record{.common = &common, .options = {}};
+  CLI::App* record_app = app.add_subcommand(
+      "record", "run a language model over a text and record X and W of its linear layers");
+  record_app->add_option("model", record.options.model, "a Hugging Face folder: config.json and safetensors")
+      ->required();
+  record_app
+      ->add_option("--text", record.options.text,
+                   "UTF-8 text for the folder's tokenizer.model, or token ids: .npy or .bin")
+      ->required();
+  record_app->add_option("-o,--output", record.options.out, "folder of the recording")->required();
+  record_app->add_option("--layers", record.options.layers, "patterns; !pattern leaves out (default: all)")
+      ->allow_extra_args(false);
+  record_app->add_option("--tokens", record.options.tokens, "tokens to record")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  record_app
+      ->add_option("--context", record.options.context,
+                   "tokens of one forward pass (default: 2048, or the model's positions where fewer)")
+      ->check(CLI::PositiveNumber);
+  record_app->add_option("--dtype", record.dtype, "bf16, fp16 or fp32")->capture_default_str();
+  record_app->add_flag("--no-weights", record.no_weights, "activations only");
+  record_app->add_flag("--restart", record.options.restart, "forget an unfinished recording");
+  record_app->add_flag("--dry-run", record.dry_run, "say what would be recorded and what it costs, and stop");
+  record_app->add_flag("--quiet", record.quiet, "no progress");
+  record_app->callback([&] { action = [&] { return record(); }; });
 
   try {
     app.parse(argc, argv);
