@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <csignal>
 #include <new>
 
 #include "core/error.hpp"
@@ -79,6 +80,27 @@ class OneOpenMpThread {
   [[maybe_unused]] int before_ = 1;
 };
 
+/// While alive, no signal is delivered to this thread. oneDNN 2.6 lets its kernels' stack pointer walk
+/// through memory of its own, where the frame of a signal handler (12 KiB with AMX) overwrites the heap: any
+/// signal with a handler (Ctrl-C, a profiler's timer) that came during a product could crash the program.
+/// Faults of the thread itself stay.
+class NoSignals {
+ public:
+  NoSignals() {
+    sigset_t held;
+    sigfillset(&held);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
+      sigdelset(&held, fault);
+    pthread_sigmask(SIG_BLOCK, &held, &before_);
+  }
+  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  NoSignals(const NoSignals&) = delete;
+  NoSignals& operator=(const NoSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
 /// What BLAS calls the leading dimension; that of a view of one row may be less than its columns.
 Index leading(const ConstMatrixRef& m) {
   return std::max({m.outerStride(), m.cols(), Index{1}});
@@ -100,6 +122,7 @@ void multiply_tiles(const ConstMatrixRef& a, const ConstMatrixRef& b, bool trans
   const Index ldy = leading(y);
   parallel_for(across * divided_up(m, tile.rows), 1, [&](Index first, Index last) {
     const OneOpenMpThread one;
+    const NoSignals none;
     for (Index t = first; t < last; ++t) {
       const Index i = t / across * tile.rows;
       const Index j = t % across * tile.columns;

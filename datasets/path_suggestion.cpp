@@ -21,7 +21,8 @@ std::string path_suggestion(const fs::path& path) {
     names.push_back(it->path().filename().string());
   std::ranges::sort(names);
   const std::string near = nearest(wanted.filename().string(), names);
-  return near.empty() ? "; check the path" : fmt::format("; did you mean '{}'?", (folder / near).string());
+  if (near.empty()) return "; check the path";
+  return fmt::format("; did you mean '{}'?", wanted.has_parent_path() ? (folder / near).string() : near);
 }
 
 }  // namespace olab

@@ -260,20 +260,22 @@ void read_quantizers(const ConfigNode* node, const Registries& r, Study& out) {
                                         place_of(weight, out.weights, r), place_of(query, out.queries, r),
                                         place_of(key, out.keys, r), place_of(value, out.values, r)});
   }
-  if (of_model) {
-    // One name for all of them where names tell them apart; bits need no columns of their own then.
-    std::set<std::string> names;
-    for (const QuantizerChoice& choice : out.quantizers) names.insert(quantizer_name(out, choice, r));
-    if (names.size() > 1) out.quantizer_axes.emplace_back("quantizer");
-  }
   std::vector<std::string> axes;
   add_axes(out.activations, "activation", r, axes);
   add_axes(out.weights, "weight", r, axes);
   add_axes(out.queries, "query", r, axes);
   add_axes(out.keys, "key", r, axes);
   add_axes(out.values, "value", r, axes);
-  for (std::string& axis : axes)
-    if (!of_model || !axis.ends_with(".bits")) out.quantizer_axes.push_back(std::move(axis));
+  if (of_model) {
+    // One name stands for all bits; where it does not tell all of them apart, the other parameters join it.
+    std::set<std::string> names;
+    for (const QuantizerChoice& choice : out.quantizers) names.insert(quantizer_name(out, choice, r));
+    std::erase_if(axes, [&](const std::string& axis) {
+      return axis.ends_with(".bits") || names.size() == out.quantizers.size();
+    });
+    if (names.size() > 1) axes.insert(axes.begin(), "quantizer");
+  }
+  out.quantizer_axes.insert(out.quantizer_axes.end(), axes.begin(), axes.end());
 }
 
 /// evaluate: layers (the default), perplexity, or perplexity with its parameters.

@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/time.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <iterator>
 #include <limits>
@@ -74,6 +78,31 @@ TEST(LibraryProduct, IsTheSumInDoubleForLargeShapes) {
                                                                             {7, 3000, 1000},
                                                                             {300, 2100, 17}})
     expect_right(m, n, k);
+}
+
+// A handler's frame on the stack of a kernel of oneDNN overwrites the heap, unless signals wait for its end.
+TEST(LibraryProduct, SurvivesSignalsInTheMiddle) {
+  static std::atomic<int> seen{0};
+  struct sigaction action {};
+  struct sigaction before {};
+  action.sa_handler = [](int) { ++seen; };
+  action.sa_flags = SA_RESTART;
+  ASSERT_EQ(sigaction(SIGALRM, &action, &before), 0);
+  const itimerval often{{0, 200}, {0, 200}};
+  const itimerval never{};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  const Matrix a = gaussian(256, 128, 1);
+  const Matrix b = gaussian(352, 128, 2);
+  Matrix first(256, 352);
+  library_multiply_transposed(a, b, first);
+  Matrix y(256, 352);
+  for (int i = 0; i < 2000; ++i) {
+    library_multiply_transposed(a, b, y);
+    ASSERT_EQ(y, first) << "product " << i;
+  }
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  EXPECT_GT(seen, 100);
 }
 
 TEST(LibraryProduct, TakesOneRowOfAMatrixAndAllOfAVector) {

@@ -39,8 +39,8 @@ says "$err" "warning: the folder has no tokenizer"
 cmp -s toy/model.safetensors bare/model.safetensors || fail "the same model gave another file"
 
 one "toy: it exists and is not an empty folder; choose another name or remove it" import-llama2c toy.bin -o toy
-one "tiy.bin: this llama2.c model does not exist; did you mean './toy.bin'?" import-llama2c tiy.bin -o new
-one "tok.model: there is no such tokenizer; did you mean './toy.model'?" import-llama2c toy.bin -o new --tokenizer tok.model
+one "tiy.bin: this llama2.c model does not exist; did you mean 'toy.bin'?" import-llama2c tiy.bin -o new
+one "tok.model: there is no such tokenizer; did you mean 'toy.model'?" import-llama2c toy.bin -o new --tokenizer tok.model
 one "other.model: this tokenizer has 41 tokens, but the model toy.bin has 40" import-llama2c toy.bin -o new --tokenizer other.model
 head -c 3000 toy.bin >short.bin
 one "it has 3000: it is truncated; copy or download it again" import-llama2c short.bin -o new

@@ -69,9 +69,9 @@ run 2 perplexity bent --text ids.bin $small
 says "$err" "176"
 
 # Ctrl-C while windows are computed, then the same command again: the same numbers as without it.
-run 0 generate-model -o larger --like tiny --hidden 256 --intermediate 688 --heads 8 --kv-heads 8 --blocks 4 --dtype F32
-long="perplexity larger --text ids.bin --with context=128 --with windows=20 --method duquant(block_size=16) --study long"
-"$OLAB" $long --db broken.db >/dev/null 2>broken.err </dev/null &
+run 0 generate-model -o larger --like tiny --hidden 512 --intermediate 1376 --heads 8 --kv-heads 8 --blocks 6 --dtype F32
+long="perplexity larger --text ids.bin --with context=64 --with windows=56 --method duquant(block_size=16) --study long"
+setsid "$OLAB" $long --db broken.db >/dev/null 2>broken.err </dev/null &
 pid=$!
 for _ in $(seq 600); do
   windows=$(python3 -c '
@@ -81,10 +81,12 @@ except Exception: print(0)')
   [ "$windows" -gt 0 ] && break
   sleep 0.05
 done
-kill -INT $pid
+kill -INT $pid || fail "it had ended before it could be interrupted"
 wait $pid
 code=$?
-[ "$code" -eq 130 ] || [ "$code" -eq 0 ] || fail "Ctrl-C gave $code: $(cat broken.err)"
+[ "$code" -eq 130 ] || fail "Ctrl-C gave $code: $(cat broken.err)"
+run 0 perplexity larger --text ids.bin --with context=64 --with windows=56 --method 'duquant(block_size=16)' --study long --db broken.db --dry-run
+says "$out" "(1 of them begun)"
 run 0 $long --db broken.db
 run 0 $long --db whole.db
 numbers broken.db >broken.txt

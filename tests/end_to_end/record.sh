@@ -63,7 +63,7 @@ says "$out" "few: 6 layers with 4 different inputs, 64 tokens, fp32"
 
 one "rec: it exists and is not an empty folder" record small --text ids.bin -o rec
 one "no linear layer of small fits; did you mean '*.down_proj'?" record small --text ids.bin --layers '*.down_prj' -o r
-one "smal: there is no such model; did you mean './small'?" record smal --text ids.bin -o r
+one "smal: there is no such model; did you mean 'small'?" record smal --text ids.bin -o r
 one "missing.txt" record small --text missing.txt -o r
 one "ids.bin: it has 20000 tokens, but 20001 are to be recorded" record small --text ids.bin --tokens 20001 -o r
 one "--context 513: small has 512 positions" record small --text ids.bin --context 513 -o r
