@@ -185,15 +185,23 @@ void generate_model(const fs::path& folder, const ModelShape& shape, const std::
       finish(shard, b);
     }
     Shard rest;
-    Matrix embedding = normal(spec.embedding, shape.vocab_size, shape.hidden_size, 1);
+    // As the head too, an embedding must not give logits that grow with the width.
+    const double deviation = 1 / std::sqrt(static_cast<double>(shape.hidden_size));
+    Matrix embedding =
+        normal(spec.embedding, shape.vocab_size, shape.hidden_size, shape.tied_head ? deviation : 1);
     RandomStream channels = random.fork("outlier channels");
     const std::vector<Index> order = channels.permutation(shape.hidden_size);
-    for (Index i = 0; i < outliers; ++i) embedding.col(order[static_cast<std::size_t>(i)]) *= kOutlier;
+    Matrix gain = ones;
+    for (Index i = 0; i < outliers; ++i) {
+      const Index channel = order[static_cast<std::size_t>(i)];
+      embedding.col(channel) *= kOutlier;
+      // A tied head meets every outlier twice.
+      if (shape.tied_head) gain(0, channel) /= kOutlier * kOutlier;
+    }
     rest.add(spec.embedding, std::move(embedding));
-    rest.add(spec.final_norm + ".weight", ones, true);
+    rest.add(spec.final_norm + ".weight", std::move(gain), true);
     if (!shape.tied_head)
-      rest.add(spec.head, normal(spec.head, shape.vocab_size, shape.hidden_size,
-                                 1 / std::sqrt(static_cast<double>(shape.hidden_size))));
+      rest.add(spec.head, normal(spec.head, shape.vocab_size, shape.hidden_size, deviation));
     finish(rest, shape.layers);
 
     const Json index{{"metadata", {{"total_size", static_cast<std::uint64_t>(total)}}},
