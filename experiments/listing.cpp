@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "core/config.hpp"
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
+#include "experiments/model_runner.hpp"
+#include "experiments/perplexity_settings.hpp"
 #include "experiments/runner.hpp"
 #include "experiments/study.hpp"
 
@@ -48,13 +51,18 @@ std::vector<Kind> all_kinds(const Registries& r) {
                         kind_of("readers", "reader", r.readers),
                         kind_of("charts", "chart", r.charts),
                         kind_of("architectures", "architecture", r.architectures)};
-  for (const BuiltinValue& v : builtin_values()) {
-    Info info = plain(v.name, v.definition, "recorded for every run");
-    info.notes["definition"] = v.definition;
-    info.notes["unit"] = v.unit;
-    info.notes["better"] = v.better;
-    out[1].entries.push_back(std::move(info));
-  }
+  const auto add_values = [&](std::span<const BuiltinValue> values, const char* where) {
+    for (const BuiltinValue& v : values) {
+      Info info = plain(v.name, v.definition, where);
+      info.notes["definition"] = v.definition;
+      info.notes["unit"] = v.unit;
+      info.notes["better"] = v.better;
+      out[1].entries.push_back(std::move(info));
+    }
+  };
+  add_values(builtin_values(), "recorded for every run");
+  add_values(model_values(), "recorded for every run of a whole model");
+  out.push_back({"evaluations", "evaluation", {perplexity_info()}});
   Kind profiles{"profiles", "profile", {}};
   for (const std::string& name : profile_names())
     profiles.entries.push_back(plain(name, profile_summary(name), "generated data"));
@@ -173,8 +181,8 @@ std::string show_text(const Kind& kind, const Info& info, ListFormat format) {
 }  // namespace
 
 std::vector<std::string> list_kinds() {
-  return {"architectures", "charts",       "datasets", "formats", "methods",
-          "metrics",       "permutations", "profiles", "readers", "studies"};
+  return {"architectures", "charts",       "datasets", "evaluations", "formats", "methods",
+          "metrics",       "permutations", "profiles", "readers",     "studies"};
 }
 
 std::string list_entries(const std::string& kind, const Registries& r, ListFormat format) {

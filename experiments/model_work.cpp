@@ -425,8 +425,8 @@ struct ModelWork::State {
     }
 
     PreparedWeight prepare_weight(const Linear& linear, const Group& group, Measured* measured) const {
-      const auto observe = [&](Stage stage, const ConstMatrixRef& x, std::optional<ConstMatrixRef> reference,
-                               Index clipped) {
+      const auto observe = [&](Stage stage, const ConstMatrixRef& x,
+                               const std::optional<ConstMatrixRef>& reference, Index clipped) {
         if (measured == nullptr || !state.metrics.wants(stage)) return;
         const Timer timer(state.shares.measure);
         state.metrics.observe(Observation(stage, x, reference, group.block_size, clipped), *measured);

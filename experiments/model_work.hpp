@@ -51,7 +51,7 @@ class ModelWork {
   /// have them), and each layer's own as series "layers.<value>" (blocks × linear layers). Error, with the
   /// layer's name, where a layer of the original or of the quantized model gives NaN or infinity, and where
   /// the method cannot work on a layer. Throws Interrupted.
-  Measured run(const PlannedModelRun& run, std::map<std::int64_t, WindowNumbers>& known,
+  Measured run(const PlannedModelRun& planned, std::map<std::int64_t, WindowNumbers>& known,
                const std::function<void(std::int64_t, const WindowNumbers&)>& done,
                const ModelProgress& progress);
 
