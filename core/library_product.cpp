@@ -26,10 +26,10 @@ namespace {
 
 // How a product is cut into tiles, one call each. A tile's shape may decide in which order oneDNN sums, so it
 // depends on the product's shape and never on the number of threads. Large tiles pack their operands less
-// often; many tiles keep many threads busy.
+// often (512 x 528 is a twentieth slower); many tiles keep many threads busy.
 constexpr Index kMostRows = 1024;
-constexpr Index kMostColumns = 1008;
-constexpr Index kTilesWanted = 32;
+constexpr Index kMostColumns = 768;
+constexpr Index kTilesWanted = 12;
 /// A dimension of less is not halved.
 constexpr Index kLeastHalved = 512;
 /// Nor is a tile of fewer multiply-adds, some tenths of a millisecond.
