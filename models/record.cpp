@@ -186,7 +186,7 @@ void check_options(const RecordOptions& options) {
 fs::path check_target(const fs::path& out) {
   if (out.empty()) throw Error("-o: the recording needs a folder");
   const fs::path absolute = fs::weakly_canonical(fs::absolute(out));
-  const fs::path target = absolute.has_filename() ? absolute : absolute.parent_path();
+  fs::path target = absolute.has_filename() ? absolute : absolute.parent_path();
   if (!target.has_filename())
     throw Error(fmt::format("{}: this cannot be a recording's folder", out.string()));
   require_no_content(target);

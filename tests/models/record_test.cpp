@@ -400,7 +400,7 @@ TEST(Record, GlobsThatFitNothingAreErrorsWithNearNames) {
   Toy toy;
   const auto error = [&](std::vector<std::string> layers) {
     toy.options.layers = std::move(layers);
-    const std::string planned = error_of([&] { plan_recording(toy.options, toy.r); });
+    std::string planned = error_of([&] { plan_recording(toy.options, toy.r); });
     EXPECT_EQ(planned, toy.error());
     EXPECT_FALSE(fs::exists(toy.waiting()));
     return planned;
