@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <csignal>
 #include <new>
 
 #include "core/error.hpp"
@@ -79,6 +80,26 @@ class OneOpenMpThread {
   [[maybe_unused]] int before_ = 1;
 };
 
+/// While alive, no signal handler runs on this thread: kernels of oneDNN (2.6.3 at least) point the stack
+/// register at a buffer on the heap, and what the system pushes there for a handler would overwrite the heap.
+/// A signal that comes meanwhile is delivered behind the product, or on another thread.
+class HeldSignals {
+ public:
+  HeldSignals() {
+    sigset_t held{};
+    sigfillset(&held);
+    // These mean that something has gone wrong here, and must not wait.
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&held, fault);
+    pthread_sigmask(SIG_BLOCK, &held, &before_);
+  }
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+  ~HeldSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
 /// What BLAS calls the leading dimension; that of a view of one row may be less than its columns.
 Index leading(const ConstMatrixRef& m) {
   return std::max({m.outerStride(), m.cols(), Index{1}});
@@ -100,6 +121,7 @@ void multiply_tiles(const ConstMatrixRef& a, const ConstMatrixRef& b, bool trans
   const Index ldy = leading(y);
   parallel_for(across * divided_up(m, tile.rows), 1, [&](Index first, Index last) {
     const OneOpenMpThread one;
+    const HeldSignals held;
     for (Index t = first; t < last; ++t) {
       const Index i = t / across * tile.rows;
       const Index j = t % across * tile.columns;
