@@ -8,6 +8,8 @@
 namespace olab {
 
 void register_product_benchmarks();
+void register_library_product_benchmarks();
+void register_decoder_benchmarks();
 void register_quantize_benchmarks();
 void register_method_benchmarks();
 void register_rotation_benchmarks();

@@ -17,6 +17,8 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("openblas",
                               olab::openblas().sgemm == nullptr ? "not installed" : olab::openblas().core);
   olab::register_product_benchmarks();
+  olab::register_library_product_benchmarks();
+  olab::register_decoder_benchmarks();
   olab::register_quantize_benchmarks();
   olab::register_method_benchmarks();
   olab::register_rotation_benchmarks();

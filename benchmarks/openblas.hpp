@@ -39,15 +39,19 @@ inline const OpenBlas& openblas() {
   return found;
 }
 
-/// y = a b, or a bᵀ, dense row-major.
-inline void openblas_product(const Matrix& a, const Matrix& b, bool transposed, Matrix& y) {
+/// y = a b, or a bᵀ, dense row-major, by any library's cblas_sgemm.
+inline void cblas_product(OpenBlas::Sgemm sgemm, const Matrix& a, const Matrix& b, bool transposed,
+                          Matrix& y) {
   constexpr int kRowMajor = 101;
   constexpr int kPlain = 111;
   constexpr int kTransposed = 112;
-  openblas().sgemm(kRowMajor, kPlain, transposed ? kTransposed : kPlain, static_cast<int>(y.rows()),
-                   static_cast<int>(y.cols()), static_cast<int>(a.cols()), 1.0F, a.data(),
-                   static_cast<int>(a.cols()), b.data(), static_cast<int>(b.cols()), 0.0F, y.data(),
-                   static_cast<int>(y.cols()));
+  sgemm(kRowMajor, kPlain, transposed ? kTransposed : kPlain, static_cast<int>(y.rows()),
+        static_cast<int>(y.cols()), static_cast<int>(a.cols()), 1.0F, a.data(), static_cast<int>(a.cols()),
+        b.data(), static_cast<int>(b.cols()), 0.0F, y.data(), static_cast<int>(y.cols()));
+}
+
+inline void openblas_product(const Matrix& a, const Matrix& b, bool transposed, Matrix& y) {
+  cblas_product(openblas().sgemm, a, b, transposed, y);
 }
 
 }  // namespace olab

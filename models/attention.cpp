@@ -12,30 +12,29 @@ namespace {
 
 constexpr Index kRowsATask = 256;
 
+/// Rows of scores begin on a cache line: then a row's sum has the same order wherever the row lies.
+constexpr Index kFloatsALine = 16;
+
 /// exp(scale · (score − maximum)) of the first `visible` entries of a row, 0 in the others; returns their
 /// sum.
-double exponentials(float* row, Index visible, Index all, float scale) {
-  float maximum = row[0];
-  for (Index j = 1; j < visible; ++j) maximum = std::max(maximum, row[j]);
-  double sum = 0;
-  for (Index j = 0; j < visible; ++j) {
-    row[j] = std::exp(scale * (row[j] - maximum));
-    sum += static_cast<double>(row[j]);
-  }
-  std::fill(row + visible, row + all, 0.0F);
-  return sum;
+double exponentials(VectorRef row, Index visible, float scale) {
+  VectorRef seen = row.head(visible);
+  const float maximum = seen.maxCoeff();
+  seen.array() = (scale * (seen.array() - maximum)).exp();
+  row.tail(row.size() - visible).setZero();
+  return seen.cast<double>().sum();
 }
 
 /// Tokens begin … of one head; keys and values are those before the last of them.
 void attend(const ConstMatrixRef& queries, const ConstMatrixRef& keys, const ConstMatrixRef& values,
             Index begin, MatrixRef out) {
   const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(queries.cols())));
-  Matrix scores(queries.rows(), keys.rows());
+  Matrix padded(queries.rows(), (keys.rows() + kFloatsALine - 1) / kFloatsALine * kFloatsALine);
+  MatrixRef scores = padded.leftCols(keys.rows());
   library_multiply_transposed(queries, keys, scores);
   Vector shares(queries.rows());
   for (Index i = 0; i < queries.rows(); ++i)
-    shares(i) =
-        static_cast<float>(1 / exponentials(scores.row(i).data(), begin + i + 1, scores.cols(), scale));
+    shares(i) = static_cast<float>(1 / exponentials(scores.row(i), begin + i + 1, scale));
   library_multiply(scores, values, out);
   for (Index i = 0; i < queries.rows(); ++i) out.row(i) *= shares(i);
 }

@@ -73,35 +73,39 @@ void norm_heads(const Vector& gain, double eps, MatrixRef x) {
 
 // ---- activations ----------------------------------------------------------------------------------------
 
-float activated(ActivationKind kind, float x) {
+using Array = Eigen::Array<float, 1, Eigen::Dynamic>;
+
+void activate(ActivationKind kind, Eigen::Ref<Array> x) {
   switch (kind) {
     case ActivationKind::silu:
-      return x / (1 + std::exp(-x));
+      x /= 1 + (-x).exp();
+      return;
     case ActivationKind::relu:
-      return x < 0 ? 0 : x;  // a NaN stays
+      x = x.unaryExpr([](float v) { return v < 0 ? 0 : v; });
+      return;  // a NaN stays
     case ActivationKind::gelu:
-      return 0.5F * x * (1 + std::erf(x * (std::numbers::sqrt2_v<float> / 2)));
-    case ActivationKind::gelu_tanh: {
+      x = x.unaryExpr(
+          [](float v) { return 0.5F * v * (1 + std::erf(v * (std::numbers::sqrt2_v<float> / 2))); });
+      return;
+    case ActivationKind::gelu_tanh:
       // Hendrycks and Gimpel 2016, arXiv:1606.08415.
-      constexpr float kScale = std::numbers::sqrt2_v<float> * std::numbers::inv_sqrtpi_v<float>;
-      return 0.5F * x * (1 + std::tanh(kScale * (x + 0.044715F * x * x * x)));
-    }
+      x = x.unaryExpr([](float v) {
+        constexpr float kScale = std::numbers::sqrt2_v<float> * std::numbers::inv_sqrtpi_v<float>;
+        return 0.5F * v * (1 + std::tanh(kScale * (v + 0.044715F * v * v * v)));
+      });
+      return;
   }
-  return x;
 }
 
-void activate(ActivationKind kind, Matrix& x) {
-  for_rows(x.rows(), [&](Index t) {
-    for (float* v = x.row(t).data(); v != x.row(t).data() + x.cols(); ++v) *v = activated(kind, *v);
-  });
+void activate_rows(ActivationKind kind, Matrix& x) {
+  for_rows(x.rows(), [&](Index t) { activate(kind, x.row(t).array()); });
 }
 
 /// gate ← act(gate) · up.
 void activate_gate(ActivationKind kind, Matrix& gate, const Matrix& up) {
   for_rows(gate.rows(), [&](Index t) {
-    float* const g = gate.row(t).data();
-    const float* const u = up.row(t).data();
-    for (Index j = 0; j < gate.cols(); ++j) g[j] = activated(kind, g[j]) * u[j];
+    activate(kind, gate.row(t).array());
+    gate.row(t).array() *= up.row(t).array();
   });
 }
 
@@ -258,7 +262,7 @@ void Decoder::run_mlp(const Block& block, MatrixRef& hidden, BlockWork& work) co
   if (s.gated)
     activate_gate(s.activation, inner, up);
   else
-    activate(s.activation, inner);
+    activate_rows(s.activation, inner);
   SiteOutputs out(s, block, Site::mlp_out, inner, work);
   add_rows(out.of(LinearRole::down), hidden);
 }
