@@ -80,22 +80,21 @@ class OneOpenMpThread {
   [[maybe_unused]] int before_ = 1;
 };
 
-/// While alive, no signal is delivered to this thread. oneDNN 2.6 lets its kernels' stack pointer walk
-/// through memory of its own, where the frame of a signal handler (12 KiB with AMX) overwrites the heap: any
-/// signal with a handler (Ctrl-C, a profiler's timer) that came during a product could crash the program.
-/// Faults of the thread itself stay.
-class NoSignals {
+/// While alive, no signal handler runs on this thread: kernels of oneDNN (2.6.3 at least) point the stack
+/// register at a buffer on the heap, and what the system pushes there for a handler would overwrite the heap.
+/// A signal that comes meanwhile is delivered behind the product, or on another thread.
+class HeldSignals {
  public:
-  NoSignals() {
-    sigset_t held;
+  HeldSignals() {
+    sigset_t held{};
     sigfillset(&held);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
-      sigdelset(&held, fault);
+    // These mean that something has gone wrong here, and must not wait.
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&held, fault);
     pthread_sigmask(SIG_BLOCK, &held, &before_);
   }
-  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  NoSignals(const NoSignals&) = delete;
-  NoSignals& operator=(const NoSignals&) = delete;
+  HeldSignals(const HeldSignals&) = delete;
+  HeldSignals& operator=(const HeldSignals&) = delete;
+  ~HeldSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
  private:
   sigset_t before_{};
@@ -122,7 +121,7 @@ void multiply_tiles(const ConstMatrixRef& a, const ConstMatrixRef& b, bool trans
   const Index ldy = leading(y);
   parallel_for(across * divided_up(m, tile.rows), 1, [&](Index first, Index last) {
     const OneOpenMpThread one;
-    const NoSignals none;
+    const HeldSignals held;
     for (Index t = first; t < last; ++t) {
       const Index i = t / across * tile.rows;
       const Index j = t % across * tile.columns;

@@ -46,6 +46,8 @@ constexpr Index kLongestDefaultContext = 2048;
 // Of windows that are embedded together: reading the embedding costs more than using it.
 constexpr Index kEmbeddedValues = Index{1} << 24;
 
+constexpr double kProgramBytes = 32 << 20;  // of the program and its libraries in memory
+
 struct RecordDType {
   DType dtype;
   std::string_view name;        // of the option
@@ -184,7 +186,7 @@ void check_options(const RecordOptions& options) {
 fs::path check_target(const fs::path& out) {
   if (out.empty()) throw Error("-o: the recording needs a folder");
   const fs::path absolute = fs::weakly_canonical(fs::absolute(out));
-  const fs::path target = absolute.has_filename() ? absolute : absolute.parent_path();
+  fs::path target = absolute.has_filename() ? absolute : absolute.parent_path();
   if (!target.has_filename())
     throw Error(fmt::format("{}: this cannot be a recording's folder", out.string()));
   require_no_content(target);
@@ -250,10 +252,19 @@ SafetensorsRows weight_file(const Job& job, const fs::path& folder, const Weight
   return {folder / weight.file, "weight", job.options.dtype, linear.out_features, linear.in_features};
 }
 
-// Multiply-adds of one window: the linear layers, and the two products of attention.
-double window_work(const ModelSpec& spec, double tokens) {
-  const double attention = 2 * tokens * tokens * static_cast<double>(spec.heads * spec.head_dim);
-  return tokens * spec.linear_work() / static_cast<double>(spec.layers) + attention;
+// Nobody reads what comes behind the last recorded input, so the products from its site on are left out.
+bool is_behind_last_input(const Job& job, Index block, Site site) {
+  return block + 1 == job.plan.blocks && site >= job.inputs.back().site;
+}
+
+// Multiply-adds of one window in one block: the linear layers, and the two products of attention.
+double window_work(const Job& job, Index block, double tokens) {
+  const ModelSpec& spec = job.spec();
+  double out = 2 * tokens * tokens * static_cast<double>(spec.heads * spec.head_dim);
+  for (const LinearSpec& l : spec.linears)
+    if (!is_behind_last_input(job, block, l.site))
+      out += tokens * static_cast<double>(l.in_features) * static_cast<double>(l.out_features);
+  return out;
 }
 
 // Seconds of a multiply-add in a product as the model's, timed.
@@ -282,8 +293,8 @@ void estimate(Job& job) {
   const auto hidden = static_cast<double>(spec.hidden_size);
   plan.waiting_bytes = static_cast<double>(plan.tokens) * hidden * sizeof(float);
   for (const std::vector<TokenId>& window : job.windows)
-    plan.multiply_adds +=
-        static_cast<double>(plan.blocks) * window_work(spec, static_cast<double>(window.size()));
+    for (Index block = 0; block < plan.blocks; ++block)
+      plan.multiply_adds += window_work(job, block, static_cast<double>(window.size()));
 
   // Of a window in a block: hidden states before, between and behind; queries, keys, values and what
   // attention makes of them; or the inside of the MLP.
@@ -297,7 +308,7 @@ void estimate(Job& job) {
   const double embedding = static_cast<double>(spec.vocab_size) * hidden +
                            std::min(static_cast<double>(plan.tokens) * hidden,
                                     std::max(static_cast<double>(kEmbeddedValues), tokens * hidden));
-  plan.memory_bytes = sizeof(float) * std::max(block + window, embedding);
+  plan.memory_bytes = kProgramBytes + sizeof(float) * std::max(block + window, embedding);
 }
 
 Job make_job(const RecordOptions& options, const Registries& registries) {
@@ -538,7 +549,11 @@ class RecordWork final : public OriginalWork {
       });
       open.file->append(x);
     }
-    OriginalWork::linear(block, site, x, y);
+    if (is_behind_last_input(job_, block.index, site)) {
+      for (Matrix& values : y) values.setZero();
+    } else {
+      OriginalWork::linear(block, site, x, y);
+    }
   }
 
  private:

@@ -51,7 +51,7 @@ struct RecordPlan {
   double waiting_bytes = 0;           ///< of hidden states on disk while it is made
   double memory_bytes = 0;            ///< peak, estimated
   double multiply_adds = 0;           ///< of the linear layers and of attention
-  double seconds = 0;  ///< on this machine, from a product that was timed; without reading from disk
+  double seconds = 0;                 ///< on this machine, from a product that was timed; without the disk
 };
 
 /// Errors are those of record_model that can be told before anything is computed. Writes nothing.

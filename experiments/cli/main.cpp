@@ -443,7 +443,7 @@ struct RecordCommand {
                        olab::human_bytes(plan.recording_bytes), dtype, olab::human_bytes(plan.waiting_bytes),
                        olab::human_bytes(plan.memory_bytes));
     out += fmt::format(
-        "time:    about {} for {:.3g} multiply-adds in {} blocks, and the reading of their weights\n",
+        "time:    about {} for {:.3g} multiply-adds in {} blocks; reading and writing come on top\n",
         olab::human_seconds(plan.seconds), plan.multiply_adds, plan.blocks);
     const fs::path waiting = olab::unfinished_recording(options.out);
     if (fs::exists(waiting))

@@ -74,18 +74,23 @@ says "$err" "--text is required"
 run 2 record small --text ids.bin --tokens 0 -o r
 [ -e r ] || [ -e .r.recording ] && fail "a refused recording left something"
 
-# Ctrl-C while the second block is run.
 model large 128 352 4
 long="record large --text ids.bin --tokens 20000 --context 256 --layers !*.gate_proj"
+# stop_at SIGNAL NUMBER: records into `cut` and sends the signal when the file of that number is there.
+stop_at() {
+  setsid "$OLAB" $long -o cut >stdout.txt 2>stderr.txt </dev/null &
+  local pid=$!
+  for _ in $(seq 1000); do
+    [ -e ".cut.recording/recording/$2.safetensors" ] && break
+    sleep 0.01
+  done
+  kill "-$1" $pid
+  wait $pid 2>/dev/null
+}
+
 run 0 $long -o whole
-setsid "$OLAB" $long -o cut >stdout.txt 2>stderr.txt </dev/null &
-pid=$!
-for _ in $(seq 1000); do
-  [ -e .cut.recording/recording/006.safetensors ] && break
-  sleep 0.01
-done
-kill -INT $pid
-wait $pid
+# Ctrl-C while the second block is run.
+stop_at INT 006
 code=$?
 [ "$code" -eq 130 ] || { fail "exit code $code instead of 130"; cat stderr.txt; }
 says "$(cat stderr.txt)" "of 316 steps are done and wait in "
@@ -96,14 +101,7 @@ run 0 $long -o cut --dry-run
 says "$out" "an unfinished recording waits in "
 
 # Killed without a word while it goes on, and gone on with again.
-setsid "$OLAB" $long -o cut >stdout.txt 2>stderr.txt </dev/null &
-pid=$!
-for _ in $(seq 1000); do
-  [ -e .cut.recording/recording/012.safetensors ] && break
-  sleep 0.01
-done
-kill -KILL $pid
-wait $pid 2>/dev/null
+stop_at KILL 012
 run 0 $long -o cut
 says "$err" "steps are done already; going on"
 for file in whole/*.safetensors; do
