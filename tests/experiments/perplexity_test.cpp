@@ -18,12 +18,15 @@
 #include "experiments/compare.hpp"
 #include "experiments/model_runner.hpp"
 #include "experiments/model_windows.hpp"
+#include "experiments/paper.hpp"
 #include "experiments/perplexity_study.hpp"
+#include "experiments/runner.hpp"
 #include "experiments/stored_run.hpp"
 #include "experiments/verify.hpp"
 #include "experiments/views.hpp"
 #include "messages.hpp"
 #include "models/generate.hpp"
+#include "models/record.hpp"
 #include "temp_dir.hpp"
 
 namespace olab {
@@ -338,6 +341,95 @@ TEST_F(PerplexityTest, MethodsAreComparedWindowByWindow) {
   expect_contains(said, "n = 8 windows");
   options.value = "output.nmse";  // no window has it
   expect_contains(compare_methods(store, options, all(), Format::text), "1 layer");
+}
+
+constexpr const char* kTable = R"yaml(
+paper: toy
+title: A toy table
+published:
+  columns: [ppl]
+  rows:
+    - {name: original, run: rtn, values: [5], instead: {model.perplexity: model.original_perplexity}}
+    - {name: plain, run: rtn, values: [9]}
+    - {name: rotated, run: hadamard, values: [6]}
+measures:
+  - {value: model.perplexity, where: {quantizer: W4A4}, against: [ppl]}
+  - {value: output.nmse, where: {quantizer: W8A8}, against: []}
+questions:
+  - {ask: "Is rotating better?", value: model.perplexity, where: {quantizer: W4A4}, a: rtn, b: hadamard}
+  - {ask: "What predicts it?", predict: model.perplexity, from: [output.nmse, model.kl]}
+study:
+  evaluate: {perplexity: {context: 32}}
+  data: {model: null, text: null}
+  quantizer: [{activation: {bits: 4}, weight: {bits: 4}}, {activation: {bits: 8}, weight: {bits: 8}}]
+  methods: [rtn, "hadamard(block_size=16)"]
+  metrics: [nmse]
+)yaml";
+
+TEST_F(PerplexityTest, ATableOfPerplexitiesHasModelsForColumnsAndWindowsForObservations) {
+  test::write_file(folder / "toy.yaml", kTable);
+  const std::string file = (folder / "toy.yaml").string();
+  EXPECT_TRUE(paper_needs_model(file));
+  EXPECT_FALSE(paper_needs_model("table-6"));
+  const PaperTable table = load_paper(
+      file, {.models = {(folder / "model").string()}, .texts = {(folder / "ids.npy").string()}}, {}, all());
+  EXPECT_EQ(table.study.name, "paper-toy-model");
+  Store store(folder / "olab.db");
+  ASSERT_EQ(run(make_model_plan(table.study, all(), &store, {}), store).computed, 4U);
+  const auto runs = store.runs({.study = table.study.name, .status = {}, .method = {}, .layer = {}});
+  const PaperPage computed = paper_page(table, runs, window_values(store, runs), all());
+  const std::string page = render_sections({computed.section}, Format::markdown);
+  expect_contains(page, "1 models, 1 seeds, 4 runs");
+  expect_contains(page, "model.perplexity measured here, quantizer = W4A4");
+  expect_contains(page, "over 8 windows");
+  expect_contains(page, "over the runs of a model");
+  // The original's row: its own value, in this measure alone, and no part of the verdict.
+  const Grid& grid = computed.section.grids.front();
+  ASSERT_EQ(grid.rows.size(), 3U);
+  EXPECT_EQ(grid.rows[0][0].text, "original");
+  EXPECT_EQ(grid.header[1], "model");
+  for (const RunRecord& one : runs)
+    if (one.label == "rtn" && one.params.at("quantizer") == "W4A4") {
+      EXPECT_EQ(grid.rows[0][1].text,
+                cell_text(make_cell(std::vector{one}, "model.original_perplexity"), Format::text));
+      EXPECT_EQ(grid.rows[1][1].text,
+                cell_text(make_cell(std::vector{one}, "model.perplexity"), Format::text));
+    }
+  EXPECT_EQ(computed.section.grids[1].rows[0][1].text, "2") << "two rows are judged";
+  EXPECT_EQ(computed.section.grids[2].rows.size(), 2U);
+}
+
+/// The layers of a perplexity run are measured as a study of these layers measures them.
+TEST_F(PerplexityTest, LayerErrorsAreThoseOfAStudyOnTheRecording) {
+  write_ids("two.npy", 64);  // one window to calibrate on, one to evaluate
+  RecordOptions options;
+  options.model = folder / "model";
+  options.text = folder / "two.npy";
+  options.out = folder / "recording";
+  options.tokens = 64;
+  options.context = 32;
+  options.dtype = DType::f32;
+  record_model(options, all(), [](const RecordProgress&) {}, nullptr);
+  const std::string quantizer = "{activation: {bits: 4, clip: 0.9}, weight: {bits: 4, clip: 0.8}}";
+  std::string yaml = text("calibrate_inputs: original", quantizer, "['smoothquant(alpha=0.6)']");
+  yaml.replace(yaml.find("ids.npy"), 7, "two.npy");
+  const ModelPlan of_model = plan(yaml);
+  ASSERT_EQ(of_model.inputs[0].windows.size(), 1U);
+  Store store(folder / "olab.db");
+  ASSERT_EQ(run(of_model, store).computed, 1U);
+  const auto series = store.series(1, "layers.output.nmse");
+  ASSERT_TRUE(series.has_value());
+  const Study layers = study("study: l\ndata: {recording: " + (folder / "recording").string() +
+                             ", calibration_tokens: 32, share_inputs: true}\nquantizer: " + quantizer +
+                             "\nmethods: ['smoothquant(alpha=0.6)']\nmetrics: [nmse]\n");
+  const Plan of_layers = make_plan(layers, all(), nullptr, {});
+  ASSERT_EQ(of_layers.layers.size(), series->values.size());
+  for (std::size_t i = 0; i < of_layers.layers.size(); ++i) {
+    const PlannedLayer& layer = of_layers.layers[i];
+    const Measured m = compute_run(of_layers, layer, layer.runs.front(), all());
+    // Roundings of the two products decide some codes.
+    EXPECT_NEAR(series->values[i] / m.values.at("output.nmse"), 1, 0.02) << layer.info.name;
+  }
 }
 
 TEST_F(PerplexityTest, ALayerThatOverflowsIsNamed) {

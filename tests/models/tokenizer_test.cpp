@@ -243,6 +243,24 @@ TEST_F(ReadTokens, TextGoesThroughTheModelsTokenizer) {
                                            " has 12; use the model's own");
 }
 
+TEST_F(ReadTokens, DocumentsOfATextAreEncodedByThemselves) {
+  write_file(dir_ / "one.txt", "aa b");
+  write_file(dir_ / "two.txt", "b a");
+  write_file(dir_ / "both.txt", "<end>\n aa b\n<end>\n\n<end>b a<end>");
+  const auto both = [&](Index limit) {
+    return read_tokens(dir_ / "both.txt", dir_.path(), spec_, limit, "<end>");
+  };
+  std::vector<TokenId> wanted = read("one.txt");
+  for (const TokenId id : read("two.txt")) wanted.push_back(id);
+  EXPECT_EQ(both(0), wanted);
+  for (std::size_t limit = 1; limit <= wanted.size(); ++limit)
+    EXPECT_EQ(both(static_cast<Index>(limit)), first(wanted, limit)) << limit;
+  EXPECT_EQ(std::ranges::count(wanted, wanted.front()), 2) << "a BOS in front of each";
+  write_file(dir_ / "ids.bin", std::string(4, '\0'));
+  expect_contains(error_of([&] { read_tokens(dir_ / "ids.bin", dir_.path(), spec_, 0, "<end>"); }),
+                  "token ids have no separator '<end>'");
+}
+
 TEST_F(ReadTokens, FilesThatAreMissingEmptyOrNoTextAreRefused) {
   write_file(dir_ / "text.txt", "the cat");
   EXPECT_EQ(refusal("txt.txt"), (dir_ / "txt.txt").string() +
