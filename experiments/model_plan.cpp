@@ -34,8 +34,9 @@ std::string hash_ids(std::span<const std::vector<TokenId>> windows) {
   return hasher.hex();
 }
 
-std::string text_name(const std::string& path) {
-  return std::filesystem::path(path).stem().string();
+/// "stories260K on wiki.test": the same in every study, as it is part of a run.
+std::string input_name(const Checkpoint& model, const std::string& text) {
+  return model.name() + " on " + std::filesystem::path(text).stem().string();
 }
 
 Index context_of(const PerplexitySettings& settings, const Checkpoint& model, const std::string& where) {
@@ -59,7 +60,10 @@ void cut_windows(ModelInput& in, const std::string& calibration_text, const std:
         fmt::format("{}: a stride of {} leaves out tokens between windows of {}; give at most the context",
                     where, stride, context));
   const Index calibration = s.calibration_windows * context;
-  const bool own = calibration_text.empty();
+  // The text itself, by whatever name: its first windows are never evaluated.
+  std::error_code ignored;
+  const bool own =
+      calibration_text.empty() || std::filesystem::equivalent(calibration_text, in.text, ignored);
   const Index front = own ? calibration : 0;
   const Index wanted = s.windows == PerplexitySettings::kAll ? 0 : front + context + (s.windows - 1) * stride;
   const std::vector<TokenId> ids =
@@ -136,6 +140,14 @@ void check_problems(ModelPlan& plan, const Registries& r) {
       for (const ResolvedSpec& q : *list)
         attempt("head", spec.head_dim, who,
                 [&] { r.quantizers.make(q.spec, r)->check(Role::activation, spec.head_dim); });
+    const auto quantized = [&](const std::vector<ResolvedSpec>& list) {
+      return std::ranges::any_of(
+          list, [&](const ResolvedSpec& q) { return !r.quantizers.make(q.spec, r)->is_identity(); });
+    };
+    attempt("head", spec.head_dim, "attention_hadamard", [&] {
+      (void)head_rotation(in.settings, spec.head_dim, quantized(plan.queries) || quantized(plan.keys),
+                          quantized(plan.values));
+    });
   }
 }
 
@@ -220,6 +232,7 @@ StoredSpeed stored_speed(const Store* store, const ModelPlan& plan, const ModelI
       const auto it = run.values.find(name);
       return it == run.values.end() || !std::isfinite(it->second) ? 0.0 : it->second;
     };
+    if (value("time.window_s") == 0) continue;  // all of its windows were there when it was finished
     out.window += value("time.window_s") / static_cast<double>(blocks);
     out.prepare += value("time.prepare_s") / static_cast<double>(blocks);
     out.score += value("time.score_s");
@@ -281,6 +294,28 @@ void estimate(ModelPlan& plan, const Registries& r, const Store* store, const Pl
 
 }  // namespace
 
+HeadRotation head_rotation(const PerplexitySettings& settings, Index head_dim, bool queries_or_keys,
+                           bool values) {
+  HeadRotation out;
+  if (settings.attention_hadamard == "none") return out;
+  out.queries_and_keys = queries_or_keys;
+  out.values = values && settings.attention_hadamard == "query-key-value";
+  if (!out.queries_and_keys && !out.values) return out;
+  try {
+    out.matrix = make_hadamard(head_dim, head_dim, {});
+  } catch (const Error&) {
+    throw Error(fmt::format(
+        "heads have {} channels, for which there is no Hadamard matrix; say attention_hadamard: none",
+        head_dim));
+  }
+  if (out.values && (head_dim & (head_dim - 1)) != 0)
+    throw Error(
+        fmt::format("values are rotated back by the same matrix, which only heads of a power of two channels "
+                    "allow, and these have {}; say attention_hadamard: query-key",
+                    head_dim));
+  return out;
+}
+
 ModelMemory model_memory(const ModelInput& input, double limit, int threads) {
   const ModelSpec& spec = input.checkpoint->spec();
   const auto tokens = static_cast<double>(input.context);
@@ -331,7 +366,7 @@ std::string model_run_key(const ModelPlan& plan, const PlannedModelRun& run) {
   const ModelInput& in = plan.inputs[run.input];
   const QuantizerChoice& q = plan.quantizer(run);
   Hasher h;
-  h.add("model run").add(std::uint64_t{OLAB_NUMERICS_VERSION}).add(library_product_name());
+  h.add("model run").add(std::uint64_t{OLAB_NUMERICS_VERSION}).add(library_product_name()).add(in.name);
   h.add(in.checkpoint->content_hash())
       .add(in.calibration_hash)
       .add(in.windows_hash)
@@ -380,6 +415,8 @@ RunRecord model_run_record(const ModelPlan& plan, const PlannedModelRun& run, co
   add("evaluate.", in.evaluation, perplexity_info());
   out.params["quantizer"] = quantizer_name(plan.study, q, r);
   out.params["text"] = in.text;
+  out.params["calibration_text"] =
+      plan.study.data.calibration_text.empty() ? in.text : plan.study.data.calibration_text;
   out.params["model.architecture"] = spec.architecture;
   out.params["model.blocks"] = std::to_string(spec.layers);
   out.params["model.block_shape"] = block_shape(spec);
@@ -401,7 +438,20 @@ ModelPlan make_model_plan(Study study, const Registries& r, const Store* store, 
   resolve_all(study.keys, plan.keys);
   resolve_all(study.values, plan.values);
   std::set<std::string> seen;
-  for (const std::string& text : study.metrics) {
+  std::vector<std::string> texts = study.metrics;
+  for (const StudyView& view : study.views) {
+    if (view.is_table) continue;
+    for (const std::string& text : r.charts.make(view.chart, r)->metrics()) {
+      if (!r.metrics.info(parse_spec(text).name).note("series").empty())
+        throw Error(
+            fmt::format("{}: the chart '{}' shows the series of one layer, which runs of whole models do not "
+                        "keep; draw it from a "
+                        "recording (olab record), or take the charts layers, line, heatmap or pareto",
+                        view.where, view.chart.name));
+      texts.push_back(text);
+    }
+  }
+  for (const std::string& text : texts) {
     ResolvedSpec m = resolve_spec(r.metrics, parse_spec(text), r, text);
     if (seen.insert(m.canonical).second) plan.metrics.push_back(std::move(m));
   }
@@ -409,11 +459,11 @@ ModelPlan make_model_plan(Study study, const Registries& r, const Store* store, 
   for (const ResolvedSpec& m : plan.metrics) metric_canonical.push_back(m.canonical);
 
   std::vector<std::shared_ptr<const Checkpoint>> models;
-  std::map<std::string, int> names;
-  for (const std::string& path : study.data.models) {
+  for (const std::string& path : study.data.models)
     models.push_back(std::make_shared<const Checkpoint>(path, r));
-    ++names[models.back()->name()];
-  }
+  std::map<std::string, int> names;
+  for (const auto& model : models)
+    for (const std::string& text : study.data.texts) ++names[input_name(*model, text)];
   for (std::size_t m = 0; m < models.size(); ++m) {
     for (const std::string& text : study.data.texts) {
       for (const Spec& evaluation : study.evaluations) {
@@ -421,8 +471,8 @@ ModelPlan make_model_plan(Study study, const Registries& r, const Store* store, 
         in.checkpoint = models[m];
         in.model = study.data.models[m];
         in.text = text;
-        in.name = names[models[m]->name()] > 1 ? in.model : models[m]->name();
-        if (study.data.texts.size() > 1) in.name += " on " + text_name(text);
+        in.name = input_name(*models[m], text);
+        if (names[in.name] > 1) in.name = in.model + " on " + text;
         Params params = resolve_params(perplexity_info(), evaluation, r);
         in.settings = make_perplexity(params);
         in.evaluation = {evaluation, canonical_text(perplexity_info(), params), {}, std::move(params)};

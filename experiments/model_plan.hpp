@@ -11,6 +11,7 @@
 #include "experiments/plan.hpp"
 #include "experiments/resolved_spec.hpp"
 #include "experiments/study.hpp"
+#include "methods/common/transform.hpp"
 #include "models/checkpoint.hpp"
 #include "models/tokenizer.hpp"
 #include "results/store.hpp"
@@ -31,7 +32,7 @@ struct ModelInput {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::string model;  ///< path, as in the study
   std::string text;   ///< path, as in the study
-  std::string name;   ///< what stands in place of a layer's name: "stories260K", "stories260K on wiki.test"
+  std::string name;   ///< what stands in place of a layer's name: "stories260K on wiki.test"
   PerplexitySettings settings;
   ResolvedSpec evaluation;
   Index context = 0;
@@ -80,6 +81,17 @@ struct ModelPlan {
     return study.quantizers[run.quantizer];
   }
 };
+
+/// What attention_hadamard makes of queries, keys and values.
+struct HeadRotation {
+  std::shared_ptr<const Transform> matrix;  ///< of a head; null: nothing is rotated
+  bool queries_and_keys = false;
+  bool values = false;
+};
+/// `queries_or_keys`, `values`: whether they are quantized; what is not needs no rotation. Error where there
+/// is no Hadamard matrix of this order, or none that rotates values back.
+HeadRotation head_rotation(const PerplexitySettings& settings, Index head_dim, bool queries_or_keys,
+                           bool values);
 
 /// Bytes of the parts of a computation, for one input; windows of a batch go through a block together.
 struct ModelMemory {

@@ -122,7 +122,8 @@ RunReport execute_models(const ModelPlan& plan, const Registries& r, Store& stor
       if (options.fail_fast) break;
     }
   }
-  report.interrupted = report.interrupted || stopped();
+  report.interrupted =
+      report.interrupted || (stopped() && report.computed + report.failed < plan.total - plan.stored);
   report.shares = shares_of(shares);
   report.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   return report;

@@ -83,8 +83,7 @@ struct AttentionFormats {
   std::unique_ptr<Quantizer> query;
   std::unique_ptr<Quantizer> key;
   std::unique_ptr<Quantizer> value;
-  std::shared_ptr<const Transform> rotation;  ///< of a head; null: none
-  bool rotates_values = false;
+  HeadRotation rotation;
 };
 
 /// Heads of all tokens as rows. Decoder hands out matrices whose rows follow one another.
@@ -242,18 +241,10 @@ struct ModelWork::State {
       formats.query = r.quantizers.make(p.queries[q.query].spec, r);
       formats.key = r.quantizers.make(p.keys[q.key].spec, r);
       formats.value = r.quantizers.make(p.values[q.value].spec, r);
-      const std::string& rotation = state.input.settings.attention_hadamard;
-      const bool queries_or_keys = !formats.query->is_identity() || !formats.key->is_identity();
       const Index head_dim = state.spec().head_dim;
-      formats.rotates_values = rotation == "query-key-value" && !formats.value->is_identity();
-      if (rotation != "none" && (queries_or_keys || formats.rotates_values))
-        formats.rotation = make_hadamard(head_dim, head_dim, {});
-      if (formats.rotates_values && (head_dim & (head_dim - 1)) != 0)
-        throw Error(
-            fmt::format("attention_hadamard: values are rotated back by the same matrix, which only works "
-                        "for heads of a power of "
-                        "two channels, and those of {} have {}; say query-key",
-                        state.input.model, head_dim));
+      formats.rotation = head_rotation(state.input.settings, head_dim,
+                                       !formats.query->is_identity() || !formats.key->is_identity(),
+                                       !formats.value->is_identity());
       for (const Quantizer* one : {formats.query.get(), formats.key.get(), formats.value.get()})
         one->check(Role::activation, head_dim);
       transforms.resize(static_cast<std::size_t>(state.spec().layers));
@@ -284,21 +275,20 @@ struct ModelWork::State {
     void quantize_attention(const Chain& value_fold, MatrixRef queries, MatrixRef keys,
                             MatrixRef values) const {
       const Index head_dim = state.spec().head_dim;
-      const bool rotates =
-          formats.rotation != nullptr && (!formats.query->is_identity() || !formats.key->is_identity());
+      const bool rotates = formats.rotation.queries_and_keys;
       const auto pass = [&](MatrixRef m, const Quantizer& quantizer, bool rotate, bool rotate_back) {
         if (quantizer.is_identity() && !rotate) return;
         Eigen::Map<Matrix> heads = heads_of(m, head_dim);
-        if (rotate) formats.rotation->apply_to_activations(heads);
+        if (rotate) formats.rotation.matrix->apply_to_activations(heads);
         if (!quantizer.is_identity()) quantizer.quantize(Role::activation, heads, heads);
         if (rotate_back)
-          formats.rotation->apply_to_activations(heads);  // symmetric and orthogonal: its own inverse
+          formats.rotation.matrix->apply_to_activations(heads);  // symmetric and orthogonal: its own inverse
       };
       const Timer timer(state.shares.quantize);
       pass(queries, *formats.query, rotates, false);
       pass(keys, *formats.key, rotates, false);
       value_fold.apply_to_activations(values);
-      pass(values, *formats.value, formats.rotates_values, formats.rotates_values);
+      pass(values, *formats.value, formats.rotation.values, formats.rotation.values);
     }
     // NOLINTEND(performance-unnecessary-value-param)
 
@@ -497,33 +487,44 @@ struct ModelWork::State {
   /// the quantized layers give, as in the released code; else with the original outputs.
   class CalibratingWork final : public StoppingWork {
    public:
-    CalibratingWork(Run& run, PreparedBlock& prepared, std::vector<Values>& measured)
+    enum class Part { whole, attention, mlp };
+    CalibratingWork(Run& run, PreparedBlock& prepared, std::vector<Values>& measured, Part part)
         : StoppingWork(run.state.stop, run.state.shares),
           run_(run),
           prepared_(prepared),
-          measured_(measured) {}
+          measured_(measured),
+          part_(part) {}
     void linear(const Block& block, Site site, const ConstMatrixRef& x, std::span<Matrix> y) override {
       check_stop();
-      run_.calibrate(block, site, x);
-      prepared_.sites[place(site)] = run_.prepare_site(block, site, prepared_.value_fold, &measured_);
+      const bool of_attention = site == Site::attention_in || site == Site::attention_out;
+      if (part_ == Part::attention && !of_attention) {
+        for (Matrix& one : y) one.setZero();  // nobody reads what this pass ends with
+        return;
+      }
+      const bool known = part_ == Part::mlp && of_attention;
+      if (!known) {
+        run_.calibrate(block, site, x);
+        prepared_.sites[place(site)] = run_.prepare_site(block, site, prepared_.value_fold, &measured_);
+      }
       if (run_.state.input.settings.calibrate_inputs == "original") {
         StoppingWork::linear(block, site, x, y);
         return;
       }
-      // Values have no smoothing scales yet in this pass, so the whole chain is still to be done.
+      // Where values have no smoothing scales yet, the whole chain is still to be done.
       for (const PreparedGroup& group : prepared_.sites[place(site)])
-        run_.apply(group, group.group->chain, x, y);
+        run_.apply(group, known ? group.online : group.group->chain, x, y);
       check_outputs(block, site, y, "the quantized model");
     }
     void attention(const Block& /*block*/, MatrixRef queries, MatrixRef keys, MatrixRef values) override {
       if (run_.state.input.settings.calibrate_inputs == "quantized")
-        run_.quantize_attention({}, queries, keys, values);
+        run_.quantize_attention(part_ == Part::mlp ? prepared_.value_fold : Chain(), queries, keys, values);
     }
 
    private:
     Run& run_;
     PreparedBlock& prepared_;
     std::vector<Values>& measured_;
+    Part part_;
   };
 
   /// The original model, with what the metrics say of every layer on its way.
@@ -637,13 +638,18 @@ struct ModelWork::State {
 
   /// The hidden states that methods are calibrated on.
   Matrix calibration_states() const {
-    const std::vector<Matrix> windows = decoder.embed(input.calibration);
-    const auto count = static_cast<Index>(windows.size());
+    const auto count = static_cast<Index>(input.calibration.size());
     if (input.settings.average_windows) {
+      constexpr std::size_t kAtATime = 2;
       Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(input.context, spec().hidden_size);
-      for (const Matrix& w : windows) sum += w.cast<double>();
+      for (std::size_t begin = 0; begin < input.calibration.size(); begin += kAtATime) {
+        const std::span some = std::span(input.calibration).subspan(begin);
+        for (const Matrix& w : decoder.embed(some.first(std::min(kAtATime, some.size()))))
+          sum += w.cast<double>();
+      }
       return (sum / static_cast<double>(count)).cast<float>();
     }
+    const std::vector<Matrix> windows = decoder.embed(input.calibration);
     Matrix out = large_matrix(count * input.context, spec().hidden_size);
     for (Index i = 0; i < count; ++i)
       out.middleRows(i * input.context, input.context) = windows[static_cast<std::size_t>(i)];
@@ -664,15 +670,16 @@ struct ModelWork::State {
       std::vector<Values>& measured = run.layer_values[at];
       measured.assign(spec().linears.size(), {});
       auto prepared = std::make_shared<PreparedBlock>();
-      const bool again = run.folds() && !original_stream;
-      const Matrix before = again ? calibration : Matrix();
-      CalibratingWork calibrating(run, *prepared, measured);
+      using Part = CalibratingWork::Part;
+      if (run.folds() && !original_stream) {
+        Matrix ahead = calibration;
+        CalibratingWork first(run, *prepared, measured, Part::attention);
+        decoder.run_block(block, ahead, first, input.context);
+      }
+      CalibratingWork calibrating(run, *prepared, measured,
+                                  run.folds() && !original_stream ? Part::mlp : Part::whole);
       decoder.run_block(block, calibration, calibrating, input.context);
       QuantizedWork quantized_work(run, *prepared);
-      if (again && !prepared->value_fold.empty()) {
-        calibration = before;
-        decoder.run_block(block, calibration, quantized_work, input.context);
-      }
       MeasuringWork measuring(run, *prepared, measured);
       decoder.run_block(block, original, measuring);
       decoder.run_block(block, quantized, quantized_work);
@@ -782,11 +789,13 @@ Measured ModelWork::run(const PlannedModelRun& planned, std::map<std::int64_t, W
   }
   Measured out = summarize_windows(known);
   s.add_layers(run, out);
-  const auto count = static_cast<double>(std::max<std::size_t>(1, todo.size()));
   out.values["time.calibrate_s"] = run.calibrate_seconds;
   out.values["time.prepare_s"] = prepare_seconds;
-  out.values["time.window_s"] = window_seconds / count;
-  out.values["time.score_s"] = score_seconds / count;
+  if (!todo.empty()) {
+    const auto count = static_cast<double>(todo.size());
+    out.values["time.window_s"] = window_seconds / count;
+    out.values["time.score_s"] = score_seconds / count;
+  }
   out.values["time.run_s"] = whole.seconds();
   return out;
 }

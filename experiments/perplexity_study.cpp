@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "core/config.hpp"
 #include "core/error.hpp"
@@ -94,9 +96,15 @@ std::string perplexity_study(const PerplexityStudy& options) {
     if (equal == std::string::npos || equal == 0)
       throw Error(fmt::format(
           "--with {}: expected key=value, for example context=512; olab show perplexity lists them", text));
-    const std::vector<std::string> values = split_top_level(text.substr(equal + 1), ',');
-    settings.emplace_back(text.substr(0, equal),
-                          values.size() == 1 ? text_node(values.front()) : list_node(values));
+    const std::string key = text.substr(0, equal);
+    const std::string given = text.substr(equal + 1);
+    if (std::ranges::any_of(settings, [&](const auto& s) { return s.first == key; }))
+      throw Error(
+          fmt::format("--with {}: '{}' is given twice; several values are one list: {}=1,2", text, key, key));
+    // A separator may be a comma itself.
+    const std::vector<std::string> values =
+        key == "document_separator" ? std::vector{given} : split_top_level(given, ',');
+    settings.emplace_back(key, values.size() == 1 ? text_node(values.front()) : list_node(values));
   }
   std::vector<std::pair<std::string, ConfigNode>> data{{"model", list_node(options.models)},
                                                        {"text", list_node(options.texts)}};
@@ -121,8 +129,9 @@ std::string perplexity_study(const PerplexityStudy& options) {
                            {"views", views}}));
 }
 
-std::string perplexity_command(const PerplexityStudy& options) {
-  std::string out = fmt::format("olab perplexity {}", fmt::join(options.models, " "));
+std::string perplexity_command(const PerplexityStudy& options, const std::vector<std::string>& overrides) {
+  std::string out = "olab perplexity";
+  for (const std::string& model : options.models) out += fmt::format(" '{}'", model);
   const auto add = [&](const char* option, const std::vector<std::string>& values) {
     for (const std::string& value : values) out += fmt::format(" {} '{}'", option, value);
   };
@@ -131,6 +140,13 @@ std::string perplexity_command(const PerplexityStudy& options) {
   add("--method", options.methods);
   add("--bits", options.bits);
   add("--with", options.settings);
+  const PerplexityStudy plain;
+  if (options.activation_clip != plain.activation_clip)
+    out += fmt::format(" --activation-clip {}", to_text(options.activation_clip));
+  if (options.weight_clip != plain.weight_clip)
+    out += fmt::format(" --weight-clip {}", to_text(options.weight_clip));
+  if (options.name != plain.name) out += fmt::format(" --study '{}'", options.name);
+  add("--set", overrides);
   return out;
 }
 

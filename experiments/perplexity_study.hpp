@@ -23,7 +23,7 @@ struct PerplexityStudy {
 /// 8, or 16: not quantized) and on a setting without "=".
 std::string perplexity_study(const PerplexityStudy& options);
 
-/// The command line that means the same.
-std::string perplexity_command(const PerplexityStudy& options);
+/// The command line that means the same; `overrides` are its --set.
+std::string perplexity_command(const PerplexityStudy& options, const std::vector<std::string>& overrides);
 
 }  // namespace olab

@@ -242,6 +242,10 @@ void read_quantizers(const ConfigNode* node, const Registries& r, Study& out) {
   } else {
     entries.push_back(node == nullptr ? &nothing : node);
   }
+  // Two entries with one meaning are one.
+  const auto add_choice = [&](const QuantizerChoice& choice) {
+    if (std::ranges::find(out.quantizers, choice) == out.quantizers.end()) out.quantizers.push_back(choice);
+  };
   for (const ConfigNode* entry : entries) {
     entry->require_map("quantizer", {"activation", "weight", "query", "key", "value"});
     for (const char* key : {"query", "key", "value"})
@@ -256,9 +260,9 @@ void read_quantizers(const ConfigNode* node, const Registries& r, Study& out) {
         for (const Spec& query : formats("query"))
           for (const Spec& key : formats("key"))
             for (const Spec& value : formats("value"))
-              out.quantizers.push_back({place_of(activation, out.activations, r),
-                                        place_of(weight, out.weights, r), place_of(query, out.queries, r),
-                                        place_of(key, out.keys, r), place_of(value, out.values, r)});
+              add_choice({place_of(activation, out.activations, r), place_of(weight, out.weights, r),
+                          place_of(query, out.queries, r), place_of(key, out.keys, r),
+                          place_of(value, out.values, r)});
   }
   std::vector<std::string> axes;
   add_axes(out.activations, "activation", r, axes);
@@ -335,7 +339,12 @@ StudyData read_model_data(const ConfigNode& node, const std::filesystem::path& b
     std::vector<std::string> list;
     for (const std::string& text : n->texts(fmt::format("'{}'", key))) {
       list.push_back(resolved_path(*n, text, base));
-      if (std::ranges::count(list, list.back()) > 1) n->fail(fmt::format("'{}' lists {} twice", key, text));
+      const auto same = [&](const std::string& other) {
+        std::error_code ignored;
+        return std::filesystem::weakly_canonical(other, ignored) ==
+               std::filesystem::weakly_canonical(list.back(), ignored);
+      };
+      if (std::ranges::count_if(list, same) > 1) n->fail(fmt::format("'{}' lists {} twice", key, text));
     }
     if (list.empty()) n->fail(fmt::format("'{}' is an empty list", key));
     return list;
@@ -509,6 +518,13 @@ std::vector<std::string> read_metrics(const ConfigNode* node, bool of_model, con
   const auto add = [&](const ConfigNode& item) {
     for (const std::string& text : expand_glob(item, r.metrics)) {
       with_place(item.where, {}, [&] { (void)r.metrics.canonical(text, r); });
+      if (of_model && !r.metrics.info(parse_spec(text).name).note("series").empty()) {
+        if (trim(item.scalar).starts_with("glob(")) continue;
+        item.fail(fmt::format(
+            "'{}' gives series of one layer, which runs of whole models do not keep; record the layer "
+            "(olab record) and study that",
+            text));
+      }
       out.push_back(text);
     }
   };
@@ -633,6 +649,23 @@ Study parse_study(ConfigNode root, const std::string& source, std::span<const st
     }
     out.views.push_back(table);
   }
+  // What is stored must lead to the data from where the program was started, not from where the file lies.
+  ConfigNode& data = *root.find("data");
+  const auto put = [&](const char* key, const std::vector<std::string>& paths) {
+    ConfigNode* const node = data.find(key);
+    if (node == nullptr || node->is_null() || paths.empty()) return;
+    if (node->is_list()) {
+      for (std::size_t i = 0; i < node->items.size() && i < paths.size(); ++i)
+        node->items[i].scalar = paths[i];
+    } else {
+      node->scalar = paths.front();
+    }
+  };
+  put("model", out.data.models);
+  put("text", out.data.texts);
+  if (!out.data.calibration_text.empty()) put("calibration_text", {out.data.calibration_text});
+  if (!out.data.recording.empty()) put("recording", {out.data.recording});
+  put("calibrate_on", out.data.calibrate_on);
   out.text = to_yaml(root);
   return out;
 }

@@ -51,6 +51,8 @@ struct QuantizerChoice {
   std::size_t query = 0;
   std::size_t key = 0;
   std::size_t value = 0;
+
+  bool operator==(const QuantizerChoice&) const = default;
 };
 
 /// A method of a study with one value for every parameter.

@@ -27,7 +27,7 @@ constexpr std::array<const char*, 6> kSettings{"activation", "weight", "query", 
 PairKey key_of(const RunRecord& run) {
   std::string settings;
   for (const auto& [name, text] : run.params)
-    if (name == "text" ||
+    if (name == "text" || name == "calibration_text" ||
         std::ranges::any_of(kSettings, [&](const char* s) { return name.starts_with(std::string(s) + "."); }))
       settings += name + "=" + text + "\n";
   return {run.recording,         run.layer,           run.tensor_hash, run.seed, run.calibration_tokens,

@@ -186,6 +186,10 @@ struct RunCommand {
     const olab::ThreadLimit threads(options.threads);
     const fs::path database = common->database_file();
     const bool of_models = !study.evaluations.empty();
+    if (of_models && no_sharing)
+      throw Error(
+          "--no-sharing: runs of whole models share nothing that could be left out; it is for studies of "
+          "layers");
     if (blocks > 0 && !(dry_run && of_models)) throw Error("--blocks is for --dry-run of a study of models");
     if (dry_run) {
       std::optional<olab::Store> store;
@@ -220,7 +224,9 @@ struct RunCommand {
 
   void tell_start(const std::string& name, std::size_t total, std::size_t stored, double seconds,
                   double peak_bytes) const {
-    if (total == stored) {
+    if (total == 0) {
+      note(fmt::format("{}: no run of this study is in this shard", name));
+    } else if (total == stored) {
       note(fmt::format("{}: all {} runs are stored already; nothing to do (--force computes them again)",
                        name, total));
     } else if (!quiet) {
@@ -235,8 +241,9 @@ struct RunCommand {
     const std::size_t todo = total - report.skipped;
     for (const std::string& e : report.errors) note("failed: " + e);
     if (report.interrupted) {
-      note(fmt::format("interrupted: {} runs are stored, {} are left; the same command goes on with them",
-                       report.skipped + report.computed, todo - report.computed - report.failed));
+      note(fmt::format("interrupted: {} runs are stored, {} are left; the same command{} goes on with them",
+                       report.skipped + report.computed, todo - report.computed - report.failed,
+                       force ? " without --force" : ""));
       return kInterrupted;
     }
     const olab::ViewPaths paths = olab::view_paths(common->out, store.file(), study.name);
@@ -284,7 +291,7 @@ struct PerplexityCommand {
     const olab::Registries r = run.common->registries();
     const std::string text = olab::perplexity_study(study);
     return run.run_study(r, olab::parse_study(text, "olab perplexity", run.overrides, r),
-                         olab::perplexity_command(study), {});
+                         olab::perplexity_command(study, run.overrides), {});
   }
 };
 

@@ -1,8 +1,10 @@
 // Studies of whole models: grammar, windows, what each toggle does, and that numbers depend on nothing else.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -190,6 +192,62 @@ TEST_F(PerplexityTest, TooLittleTextIsOneClearError) {
   refused(longer, {"context of 9999", "positions for 256"});
 }
 
+TEST_F(PerplexityTest, WhatIsEvaluatedIsNeverCalibratedOn) {
+  const std::string ids = (folder / "ids.npy").string();
+  std::string yaml = text();
+  yaml.replace(yaml.find("text: /"), 6, "calibration_text: " + (folder / "./ids.npy").string() + ", text: ");
+  const ModelPlan same = plan(yaml);  // the same file by another name
+  EXPECT_EQ(same.inputs[0].windows.size(), 8U);
+  EXPECT_EQ(same.inputs[0].windows_hash, plan(text()).inputs[0].windows_hash);
+  write_ids("other.npy", 64);
+  yaml = text();
+  yaml.replace(yaml.find("text: /"), 6, "calibration_text: " + (folder / "other.npy").string() + ", text: ");
+  const ModelPlan other = plan(yaml);
+  EXPECT_EQ(other.inputs[0].windows.size(), 9U);
+  EXPECT_EQ(model_run_record(other, other.runs[0], {}, all()).params.at("calibration_text"),
+            (folder / "other.npy").string());
+}
+
+TEST_F(PerplexityTest, RunsOfOtherTextsAndModelsAreNeverOneColumn) {
+  std::filesystem::create_directories(folder / "a");
+  write_ids("a/ids.npy", 32 * 5);
+  std::string both = text();
+  both.replace(both.find("text: /"), 6, "text: [" + (folder / "a/ids.npy").string() + ", ");
+  both.insert(both.find("ids.npy}") + 7, "]");
+  const ModelPlan two = plan(both);
+  ASSERT_EQ(two.inputs.size(), 2U);
+  EXPECT_NE(two.inputs[0].name, two.inputs[1].name);
+  EXPECT_EQ(plan(text()).inputs[0].name, "model on ids") << "the same in every study that has it alone";
+  std::string twice = text();
+  twice.replace(twice.find("text: /"), 6, "text: [" + (folder / "./ids.npy").string() + ", ");
+  twice.insert(twice.find("ids.npy}") + 7, "]");
+  expect_contains(error_of([&] { (void)study(twice); }), "twice");
+}
+
+TEST_F(PerplexityTest, WhatCannotBeKeptIsRefusedBeforeAnythingRuns) {
+  std::string yaml = text();
+  yaml.replace(yaml.find("[nmse, kurtosis]"), 16, "[nmse, histogram]");
+  expect_contains(error_of([&] { (void)study(yaml); }), "'histogram' gives series of one layer");
+  expect_contains(error_of([&] { (void)plan(text() + "views: [{chart: {kind: surface}}]\n"); }),
+                  "the chart 'surface' shows the series of one layer");
+  // A chart brings its metrics.
+  const ModelPlan p = plan(text() + "views: [{chart: {kind: layers, value: output.sqnr}}]\n");
+  EXPECT_TRUE(std::ranges::any_of(p.metrics, [](const ResolvedSpec& m) { return m.spec.name == "sqnr"; }));
+  // The same number formats twice are one run.
+  EXPECT_EQ(plan(text({}, "[{weight: {bits: 4}}, {weight: {bits: 4, clip: 1}}]")).total, 2U);
+  // Heads without a Hadamard matrix are told by the plan.
+  ModelShape shape = model_shape("tiny");
+  shape.hidden_size = 176;
+  shape.heads = 8;
+  shape.kv_heads = 8;
+  generate_model(folder / "odd", shape, "F32", 7, 0, nullptr);
+  std::string odd = text();
+  odd.replace(odd.find("/model,"), 7, "/odd,");
+  const ModelPlan planned = plan(odd);
+  ASSERT_FALSE(planned.problems.empty());
+  expect_contains(planned.problems.back(), "attention_hadamard: none");
+}
+
 TEST_F(PerplexityTest, WithoutQuantizationItIsTheOriginalModel) {
   const std::string off = "{activation: {bits: 16}}";
   const Measured rtn = first_run(text({}, off, "[rtn]"));
@@ -304,7 +362,7 @@ TEST_F(PerplexityTest, AStoredRunIsVerifiedToTheBit) {
   const ModelPlan p = plan(text(), &store);
   ASSERT_EQ(run(p, store).computed, 2U);
   const RunRecord one = store.run(p.runs[1].key);
-  EXPECT_EQ(one.layer, "model");
+  EXPECT_EQ(one.layer, "model on ids");
   EXPECT_EQ(one.layer_kind, kModelKind);
   EXPECT_EQ(one.params.at("quantizer"), "W4A4QKV4");
   EXPECT_EQ(one.params.at("evaluate.context"), "32");
@@ -387,7 +445,7 @@ TEST_F(PerplexityTest, ATableOfPerplexitiesHasModelsForColumnsAndWindowsForObser
   const Grid& grid = computed.section.grids.front();
   ASSERT_EQ(grid.rows.size(), 3U);
   EXPECT_EQ(grid.rows[0][0].text, "original");
-  EXPECT_EQ(grid.header[1], "model");
+  EXPECT_EQ(grid.header[1], "model on ids");
   for (const RunRecord& one : runs)
     if (one.label == "rtn" && one.params.at("quantizer") == "W4A4") {
       EXPECT_EQ(grid.rows[0][1].text,
@@ -409,7 +467,8 @@ TEST_F(PerplexityTest, LayerErrorsAreThoseOfAStudyOnTheRecording) {
   options.tokens = 64;
   options.context = 32;
   options.dtype = DType::f32;
-  record_model(options, all(), [](const RecordProgress&) {}, nullptr);
+  record_model(
+      options, all(), [](const RecordProgress&) {}, nullptr);
   const std::string quantizer = "{activation: {bits: 4, clip: 0.9}, weight: {bits: 4, clip: 0.8}}";
   std::string yaml = text("calibrate_inputs: original", quantizer, "['smoothquant(alpha=0.6)']");
   yaml.replace(yaml.find("ids.npy"), 7, "two.npy");
