@@ -93,9 +93,9 @@ void check_finite(const ConstMatrixRef& x, std::string_view what) {
     for (Index j = 0; j < x.cols(); ++j) {
       const float v = x(t, j);
       if (std::isfinite(v)) continue;
-      throw Error(fmt::format(
-          "{}: {} at row {}, column {}; every value must be finite, so make it again or drop it", what,
-          std::isnan(v) ? "NaN" : "infinity", t, j));
+      throw Error(
+          fmt::format("{}: {} at row {}, column {}; every value must be finite, so make it again or drop it",
+                      what, std::isnan(v) ? "NaN" : "infinity", t, j));
     }
   }
 }

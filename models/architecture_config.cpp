@@ -100,16 +100,20 @@ ActivationKind read_activation(const ConfigNode& config, std::string_view key, A
 RopeSpec read_rope(const ConfigNode& config) {
   RopeSpec out;
   const ConfigNode* const both = find_value(config, "rope_parameters");
-  const ConfigNode& place = both == nullptr ? config : *both;
+  const ConfigNode* scaling = find_value(config, "rope_scaling");
   if (both != nullptr && !both->is_map()) both->fail("it must be an object");
-  if (find_value(place, "rope_theta") != nullptr) out.theta = positive(place, "rope_theta");
+  if (both != nullptr && scaling != nullptr)
+    both->fail("rope_scaling says the same in its older form; keep one of them");
+  if (both != nullptr && find_value(*both, "rope_theta") != nullptr)
+    out.theta = positive(*both, "rope_theta");
+  else if (find_value(config, "rope_theta") != nullptr)
+    out.theta = positive(config, "rope_theta");
   require_whole_rotation(config);
-  require_whole_rotation(place);
-  const ConfigNode* const scaling = both == nullptr ? find_value(config, "rope_scaling") : both;
+  if (both != nullptr) require_whole_rotation(*both);
+  // rope_parameters without a kind hold a theta and nothing to scale.
+  if (both != nullptr && scaling_kind(*both) != nullptr) scaling = both;
   if (scaling == nullptr) return out;
   if (!scaling->is_map()) scaling->fail("it must be an object or null");
-  // rope_parameters without a kind hold a theta and nothing to scale.
-  if (scaling == both && scaling_kind(*scaling) == nullptr) return out;
   read_scaling(*scaling, out);
   return out;
 }

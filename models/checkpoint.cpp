@@ -199,8 +199,8 @@ void Checkpoint::State::check(const ModelTensor& wanted) const {
                     file.source(), found.name, found.dtype_text));
 }
 
-Checkpoint::Checkpoint(const fs::path& folder, const Registries& registries)
-    : folder_(folder), state_(std::make_unique<State>()) {
+Checkpoint::Checkpoint(fs::path folder, const Registries& registries)
+    : folder_(std::move(folder)), state_(std::make_unique<State>()) {
   require_folder(folder_);
   spec_ = read_spec(folder_, registries);
   state_->open(folder_);

@@ -27,7 +27,7 @@ class Checkpoint {
   /// that is not supported (the message lists those that are), a missing or damaged shard, an index that
   /// names a tensor that its shard lacks, a missing tensor, a wrong shape (both are shown) and on a dtype
   /// that is none of F32, F16, BF16 (F64).
-  Checkpoint(const std::filesystem::path& folder, const Registries& registries);
+  Checkpoint(std::filesystem::path folder, const Registries& registries);
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
   ~Checkpoint();

@@ -1,6 +1,8 @@
 // Decoders of LLaMA's kind: RMS norms, rotary positions, a gated MLP.
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "models/architecture.hpp"
 #include "models/architecture_config.hpp"
 #include "models/json_config.hpp"
@@ -57,9 +59,12 @@ class Mistral final : public Architecture {
   }
 };
 
+// The window is that of the blocks behind the first max_window_layers.
 void refuse_qwen_window(const ConfigNode& config, const ModelSpec& spec) {
-  if (read_flag(config, "use_sliding_window", false))
-    refuse_window(config, spec, read_size(config, "sliding_window", spec.max_positions));
+  if (!read_flag(config, "use_sliding_window", false)) return;
+  const ConfigNode* const whole = find_value(config, "max_window_layers");
+  if (whole != nullptr && whole->integer("it", 0, std::numeric_limits<Index>::max()) >= spec.layers) return;
+  refuse_window(config, spec, read_size(config, "sliding_window", spec.max_positions));
 }
 
 class Qwen2 final : public Architecture {

@@ -42,14 +42,6 @@ PY
 run 0 run study.yaml '~views' study=pipe data.layers="$layer" \
   'methods=["from_file(path=duquant.safetensors) | hadamard(block_size=16)"]'
 
-# one EXPECTED_TEXT ARGS...: refused with exit code 2 and this one line.
-one() {
-  local text=$1
-  shift
-  run 2 "$@"
-  says "$err" "$text"
-  [ "$(wc -l <stderr.txt)" -eq 1 ] || { fail "not one line: $*"; cat stderr.txt; }
-}
 one "duquant.safetensors: it exists already; --force replaces it" export-transform "$id" -o duquant.safetensors
 cp duquant.safetensors before.safetensors
 run 0 export-transform "$id" -o duquant.safetensors --force

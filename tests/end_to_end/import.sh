@@ -38,14 +38,6 @@ run 0 import-llama2c toy.bin -o bare
 says "$err" "warning: the folder has no tokenizer"
 cmp -s toy/model.safetensors bare/model.safetensors || fail "the same model gave another file"
 
-# one EXPECTED_TEXT ARGS...: refused with exit code 2 and this one line.
-one() {
-  local text=$1
-  shift
-  run 2 "$@"
-  says "$err" "$text"
-  [ "$(wc -l <stderr.txt)" -eq 1 ] || { fail "not one line: $*"; cat stderr.txt; }
-}
 one "toy: it exists and is not an empty folder; choose another name or remove it" import-llama2c toy.bin -o toy
 one "tiy.bin: this llama2.c model does not exist; did you mean './toy.bin'?" import-llama2c tiy.bin -o new
 one "tok.model: there is no such tokenizer; did you mean './toy.model'?" import-llama2c toy.bin -o new --tokenizer tok.model

@@ -45,6 +45,15 @@ says_not() {
   esac
 }
 
+# one EXPECTED_TEXT ARGS...: refused with exit code 2 and this one line.
+one() {
+  local text=$1
+  shift
+  run 2 "$@"
+  says "$err" "$text"
+  [ "$(wc -l <stderr.txt)" -eq 1 ] || { fail "not one line: $*"; cat stderr.txt; }
+}
+
 # numbers DATABASE: every stored number that may be compared between runs, sorted.
 numbers() {
   "$OLAB" export --db "$1" --format csv >all.csv || fail "export of $1"

@@ -12,6 +12,7 @@
 #include "datasets/safetensors.hpp"
 #include "raw_formats.hpp"
 #include "temp_dir.hpp"
+#include "toy_model.hpp"
 
 namespace {
 
@@ -83,6 +84,35 @@ void write_texts(const fs::path& folder) {
     olab::test::write_file(folder / "fuzz_yaml" / std::to_string(i), kYaml.at(i));
 }
 
+void write_models(const fs::path& folder) {
+  nlohmann::json qwen = olab::test::toy_llama_config();
+  qwen["head_dim"] = 8;
+  qwen["rope_parameters"] = {{"rope_theta", 1e6},     {"rope_type", "llama3"},
+                             {"factor", 8},           {"low_freq_factor", 1},
+                             {"high_freq_factor", 4}, {"original_max_position_embeddings", 32}};
+  nlohmann::json mistral = olab::test::toy_llama_config();
+  mistral["sliding_window"] = nullptr;
+  mistral["rope_scaling"] = {{"type", "linear"}, {"factor", 2.5}};
+  olab::test::write_file(folder / "fuzz_config/llama", olab::test::toy_llama_config().dump());
+  olab::test::write_file(folder / "fuzz_config/opt", olab::test::toy_opt_config().dump());
+  olab::test::write_file(folder / "fuzz_config/qwen", qwen.dump());
+  olab::test::write_file(folder / "fuzz_config/mistral", mistral.dump(1));
+  olab::test::write_file(folder / "fuzz_shard_index/two",
+                         R"({"metadata":{"total_size":8},"weight_map":{"a":"1.safetensors","b":"2"}})");
+  olab::test::write_file(folder / "fuzz_shard_index/outside", R"({"weight_map":{"a":"../b","c":"\u0000"}})");
+  // dim 2, hidden_dim 1, 1 block, 1 head, 1 head of keys, 2 tokens, 1 position.
+  constexpr std::array<std::int32_t, 7> kHeader{2, 1, 1, 1, 1, 2, 1};
+  constexpr std::size_t kFloats = 2 * 2 + 2 + 4 * 2 * 2 + 2 + 3 * 2 + 2 + 2;
+  for (const bool shared : {true, false}) {
+    std::string bytes;
+    for (std::size_t i = 0; i < kHeader.size(); ++i)
+      bytes += olab::test::bytes_of(i == 5 && !shared ? -kHeader.at(i) : kHeader.at(i));
+    for (std::size_t i = 0; i < kFloats + (shared ? 0 : 4); ++i)
+      bytes += olab::test::bytes_of(static_cast<float>(i));
+    olab::test::write_file(folder / "fuzz_llama2c" / (shared ? "shared" : "own"), bytes);
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -92,11 +122,13 @@ int main(int count, char** arguments) {
   }
   try {
     const fs::path folder = *std::next(arguments);
-    for (const char* name : {"safetensors", "npy", "npz", "manifest", "spec", "yaml"})
+    for (const char* name :
+         {"safetensors", "npy", "npz", "manifest", "spec", "yaml", "config", "shard_index", "llama2c"})
       fs::create_directories(folder / (std::string("fuzz_") + name));
     write_tensor_files(folder);
     write_manifests(folder);
     write_texts(folder);
+    write_models(folder);
   } catch (const std::exception& e) {
     std::cerr << e.what() << '\n';
     return 1;

@@ -147,6 +147,9 @@ TEST(Llama, UnsupportedRopeIsRefusedWithWhatIsSupported) {
                   "config.json: rope_scaling.factor: it is 0; it must be above 0");
   expect_contains(llama_refusal({{"rope_scaling", "linear"}}), "rope_scaling: it must be an object or null");
   expect_contains(llama_refusal({{"rope_parameters", 3}}), "rope_parameters: it must be an object");
+  EXPECT_EQ(llama_refusal({{"rope_parameters", {{"rope_theta", 1e4}}},
+                           {"rope_scaling", {{"type", "linear"}, {"factor", 2}}}}),
+            "config.json: rope_parameters: rope_scaling says the same in its older form; keep one of them");
   expect_contains(llama_refusal({{"rope_scaling",
                                   {{"rope_type", "llama3"},
                                    {"factor", 8},
@@ -222,6 +225,10 @@ TEST(Qwen2, QueriesKeysAndValuesHaveBiases) {
   EXPECT_EQ(refusal(qwen({{"sliding_window", 8}, {"use_sliding_window", false}})), "");
   expect_contains(refusal(qwen({{"sliding_window", 8}, {"use_sliding_window", true}})),
                   "config.json: sliding_window: attention sees a sliding window of 8 of the 64 positions");
+  const json first{{"sliding_window", 8}, {"use_sliding_window", true}, {"max_window_layers", 1}};
+  expect_contains(refusal(qwen(first)), "a sliding window of 8");
+  const json none{{"sliding_window", 8}, {"use_sliding_window", true}, {"max_window_layers", 2}};
+  EXPECT_EQ(refusal(qwen(none)), "");
 }
 
 TEST(Qwen3, HeadsAreNormedAndTheirWidthIsGiven) {
