@@ -258,7 +258,7 @@ void estimate(ModelPlan& plan, const Registries& r, const Store* store, const Pl
   std::size_t measured_runs = 0;
   for (std::size_t i = 0; i < plan.inputs.size(); ++i) {
     const ModelInput& in = plan.inputs[i];
-    const ModelMemory memory = model_memory(in, plan.memory_limit, plan.threads);
+    const ModelMemory memory = model_memory(in, plan.memory_limit, plan.threads, blocks);
     if (memory.peak > plan.memory_limit)
       throw Error(
           fmt::format("{}: one window of {} tokens needs {}, more than the limit of {}; lower the context, "
@@ -316,11 +316,11 @@ HeadRotation head_rotation(const PerplexitySettings& settings, Index head_dim, b
   return out;
 }
 
-ModelMemory model_memory(const ModelInput& input, double limit, int threads) {
+ModelMemory model_memory(const ModelInput& input, double limit, int threads, Index as_if_blocks) {
   const ModelSpec& spec = input.checkpoint->spec();
   const auto tokens = static_cast<double>(input.context);
   const auto hidden = static_cast<double>(spec.hidden_size);
-  const auto blocks = static_cast<double>(spec.layers);
+  const auto blocks = static_cast<double>(as_if_blocks > 0 ? as_if_blocks : spec.layers);
   double parameters = 0;
   double widest = 0;
   for (const Site site : {Site::attention_in, Site::attention_out, Site::mlp_in, Site::mlp_out}) {
@@ -526,7 +526,7 @@ std::string describe_model_plan(const ModelPlan& plan, const Registries& r, Inde
                      human_bytes(plan.memory_limit));
   for (const ModelInput& in : plan.inputs) {
     const ModelSpec& spec = in.checkpoint->spec();
-    const ModelMemory memory = model_memory(in, plan.memory_limit, plan.threads);
+    const ModelMemory memory = model_memory(in, plan.memory_limit, plan.threads, blocks);
     out += fmt::format("  {}: {}, {} blocks, hidden {}, {:.3g} parameters, {}\n", in.name, spec.architecture,
                        spec.layers, spec.hidden_size, in.checkpoint->parameters(), in.checkpoint->dtype());
     out += fmt::format("    {} windows of {} tokens, {} calibration windows; {} windows at a time; {}\n",

@@ -107,7 +107,8 @@ struct ModelMemory {
   bool keeps_original = false;  ///< the original's hidden states of all windows stay in memory
   double peak = 0;
 };
-ModelMemory model_memory(const ModelInput& input, double limit, int threads);
+/// `as_if_blocks` > 0: of a model with so many blocks.
+ModelMemory model_memory(const ModelInput& input, double limit, int threads, Index as_if_blocks = 0);
 
 /// Opens models and texts, checks every name and size, and lists the runs. `store` may be null. Error on what
 /// Checkpoint, Tokenizer and read_tokens refuse, on a text that is too short for the calibration and one
