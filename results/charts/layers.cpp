@@ -67,7 +67,7 @@ class Layers final : public Chart {
   Figure draw_model(const ChartInput& input, const std::string& name,
                     const std::vector<std::pair<std::string, Series>>& methods,
                     std::set<std::string>& used) const {
-    PlotScript script(input.folder, figure_stem(input, {name}, used), 820, 420);
+    PlotScript script(input.folder, figure_stem(input, {name}, used), 820, 440);
     const Series& first = methods.front().second;
     const auto found = first.facts.find("columns");
     std::vector<std::string> names;
@@ -121,7 +121,9 @@ class Layers final : public Chart {
     script.command("set xlabel 'block'").command(fmt::format("set ylabel {}", PlotScript::quote(value)));
     script.command(fmt::format("set grid xtics ytics lc rgb '{}' lt 1 lw 0.6", plot_colour::kGrid));
     script.command(fmt::format("set xrange [-0.5:{}]", static_cast<double>(blocks * width) - 0.5));
-    script.command("set key outside right top");
+    // Between powers of ten half of the figure would stay empty.
+    const auto [low, high] = std::ranges::minmax(all);
+    if (positive) script.command(fmt::format("set yrange [{:.9g}:{:.9g}]", low / 1.3, high * 1.3));
     script.command(fmt::format("plot {}", fmt::join(plots, ", ")));
     script.close();
     return figure;
