@@ -1,6 +1,7 @@
 #include "core/memory.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -20,6 +21,10 @@ void advise_huge_pages(void* memory, std::size_t bytes) {
   (void)memory;
   (void)bytes;
 #endif
+}
+
+double machine_memory() {
+  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
 }
 
 }  // namespace olab

@@ -10,4 +10,7 @@ namespace olab {
 /// where the system has no huge pages.
 void advise_huge_pages(void* memory, std::size_t bytes);
 
+/// Bytes of the machine's memory.
+double machine_memory();
+
 }  // namespace olab

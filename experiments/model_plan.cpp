@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +13,7 @@
 
 #include "core/hash.hpp"
 #include "core/library_product.hpp"
+#include "core/memory.hpp"
 #include "core/text.hpp"
 #include "methods/common/method.hpp"
 #include "methods/common/quantizer.hpp"
@@ -149,10 +149,6 @@ void check_problems(ModelPlan& plan, const Registries& r) {
                           quantized(plan.values));
     });
   }
-}
-
-double machine_memory() {
-  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
 }
 
 /// Multiply-adds a second of the library's product with all threads, measured for some milliseconds.
@@ -535,12 +531,7 @@ std::string describe_model_plan(const ModelPlan& plan, const Registries& r, Inde
                                              : "one block of weights in memory at a time");
     out += fmt::format("    {}\n", in.evaluation.canonical);
   }
-  out += "  methods:\n";
-  for (const ResolvedSpec& m : plan.methods) out += fmt::format("    {}\n", m.canonical);
-  if (!plan.problems.empty()) {
-    out += fmt::format("  {} combinations will fail:\n", plan.problems.size());
-    for (const std::string& p : plan.problems) out += fmt::format("    {}\n", p);
-  }
+  out += describe_methods(plan.methods, plan.problems);
   return out;
 }
 

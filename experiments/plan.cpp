@@ -2,15 +2,16 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <set>
+#include <span>
 
 #include "core/hash.hpp"
 #include "core/linalg.hpp"
+#include "core/memory.hpp"
 #include "core/parallel.hpp"
 #include "core/text.hpp"
 #include "datasets/profile.hpp"
@@ -78,10 +79,6 @@ void split_tokens(const StudyData& d, PlannedLayer& layer, std::vector<Index>& c
         fmt::format("{}: {} calibration and {} evaluation tokens are asked for, but the recording has {} "
                     "tokens; lower data.calibration_tokens or data.evaluation_tokens, or record more tokens",
                     who, longest, std::max<Index>(layer.evaluation_tokens, 1), tokens));
-}
-
-double machine_memory() {
-  return static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
 }
 
 /// Multiply-adds a second of the product kernel here, measured for a few milliseconds.
@@ -445,6 +442,15 @@ Plan make_plan(Study study, const Registries& r, const Store* store, const PlanO
   return plan;
 }
 
+std::string describe_methods(std::span<const ResolvedSpec> methods, std::span<const std::string> problems) {
+  std::string out = "  methods:\n";
+  for (const ResolvedSpec& m : methods) out += fmt::format("    {}\n", m.canonical);
+  if (problems.empty()) return out;
+  out += fmt::format("  {} combinations will fail:\n", problems.size());
+  for (const std::string& p : problems) out += fmt::format("    {}\n", p);
+  return out;
+}
+
 std::string describe_plan(const Plan& plan) {
   std::string out = fmt::format("study {}: {}\n", plan.study.name, plan.recording_text);
   out += fmt::format("  {} layers × {} methods × {} seeds × {} activation × {} weight quantizers\n",
@@ -464,12 +470,7 @@ std::string describe_plan(const Plan& plan) {
   for (const PlannedLayer& layer : plan.layers)
     out += fmt::format("  {:<40} {} × {} → {}  {} runs, {} stored\n", layer.info.name, layer.info.tokens,
                        layer.info.in_features, layer.info.out_features, layer.runs.size(), layer.stored());
-  out += "  methods:\n";
-  for (const ResolvedSpec& m : plan.methods) out += fmt::format("    {}\n", m.canonical);
-  if (!plan.problems.empty()) {
-    out += fmt::format("  {} combinations will fail:\n", plan.problems.size());
-    for (const std::string& p : plan.problems) out += fmt::format("    {}\n", p);
-  }
+  out += describe_methods(plan.methods, plan.problems);
   return out;
 }
 

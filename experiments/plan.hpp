@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -111,6 +112,9 @@ struct WorkingSet {
   double each = 0;
 };
 WorkingSet working_set(const Plan& plan, const PlannedInput& input);
+
+/// The end of what --dry-run prints: methods in full, and what cannot work.
+std::string describe_methods(std::span<const ResolvedSpec> methods, std::span<const std::string> problems);
 
 /// What --dry-run prints.
 std::string describe_plan(const Plan& plan);

@@ -15,6 +15,7 @@
 #include "datasets/atomic_file.hpp"
 #include "datasets/safetensors.hpp"
 #include "datasets/tensor.hpp"
+#include "models/llama_config.hpp"
 #include "models/model_spec.hpp"
 
 namespace olab {
@@ -57,25 +58,6 @@ void check(const ModelShape& s) {
                     s.hidden_size, s.heads));
   if (s.heads % s.kv_heads != 0)
     throw Error(fmt::format("generated model: {} kv_heads do not divide {} heads", s.kv_heads, s.heads));
-}
-
-std::string config_text(const ModelShape& s, const std::string& dtype) {
-  Json out;
-  out["architectures"] = {"LlamaForCausalLM"};
-  out["model_type"] = "llama";
-  out["vocab_size"] = s.vocab_size;
-  out["hidden_size"] = s.hidden_size;
-  out["intermediate_size"] = s.intermediate_size;
-  out["num_hidden_layers"] = s.layers;
-  out["num_attention_heads"] = s.heads;
-  out["num_key_value_heads"] = s.kv_heads;
-  out["max_position_embeddings"] = s.max_positions;
-  out["hidden_act"] = "silu";
-  out["rms_norm_eps"] = 1e-5;
-  out["rope_theta"] = 10000.0;
-  out["tie_word_embeddings"] = s.tied_head;
-  out["torch_dtype"] = dtype == "BF16" ? "bfloat16" : dtype == "F16" ? "float16" : "float32";
-  return out.dump(2) + "\n";
 }
 
 /// One shard in the making.
@@ -150,6 +132,11 @@ void generate_model(const fs::path& folder, const ModelShape& shape, const std::
     return out;
   };
   ModelSpec spec;
+  spec.architecture = "LlamaForCausalLM";
+  spec.vocab_size = shape.vocab_size;
+  spec.layers = shape.layers;
+  spec.max_positions = shape.max_positions;
+  spec.tied_head = shape.tied_head;
   spec.hidden_size = shape.hidden_size;
   spec.intermediate_size = shape.intermediate_size;
   spec.heads = shape.heads;
@@ -211,7 +198,7 @@ void generate_model(const fs::path& folder, const ModelShape& shape, const std::
       write_atomically(written.back(), [&](std::ostream& out) { out << text; });
     };
     put("model.safetensors.index.json", index.dump(2) + "\n");
-    put("config.json", config_text(shape, dtype));  // last: without it the folder is no model
+    put("config.json", llama_config_text(spec, type));  // last: without it the folder is no model
   } catch (...) {
     for (const fs::path& file : written) fs::remove(file, error);
     if (made) fs::remove(folder, error);

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <ostream>
 #include <string_view>
 #include <system_error>
@@ -15,6 +14,7 @@
 #include "datasets/atomic_file.hpp"
 #include "datasets/path_suggestion.hpp"
 #include "datasets/safetensors.hpp"
+#include "models/llama_config.hpp"
 #include "models/tokenizer.hpp"
 
 namespace olab {
@@ -142,29 +142,6 @@ std::vector<float> pairs_to_halves(const ConstMatrixRef& rows, Index heads) {
   return out;
 }
 
-std::string config_text(const ModelSpec& s) {
-  nlohmann::ordered_json config;
-  config["architectures"] = {s.architecture};
-  config["model_type"] = "llama";
-  config["vocab_size"] = s.vocab_size;
-  config["hidden_size"] = s.hidden_size;
-  config["intermediate_size"] = s.intermediate_size;
-  config["num_hidden_layers"] = s.layers;
-  config["num_attention_heads"] = s.heads;
-  config["num_key_value_heads"] = s.kv_heads;
-  config["max_position_embeddings"] = s.max_positions;
-  config["hidden_act"] = "silu";
-  config["rms_norm_eps"] = s.norm_eps;
-  config["rope_theta"] = s.rope.theta;
-  config["attention_bias"] = false;
-  config["mlp_bias"] = false;
-  config["tie_word_embeddings"] = s.tied_head;
-  config["bos_token_id"] = 1;
-  config["eos_token_id"] = 2;
-  config["torch_dtype"] = "float32";
-  return config.dump(2) + "\n";
-}
-
 }  // namespace
 
 Llama2cModel parse_llama2c(const MappedFile& file) {
@@ -225,7 +202,8 @@ ImportReport import_llama2c(const fs::path& file, const fs::path& tokenizer, con
   }
   write_folder_atomically(folder, [&](const fs::path& part) {
     write_safetensors(part / "model.safetensors", std::move(model.tensors), {{"format", "pt"}});
-    write_atomically(part / "config.json", [&](std::ostream& out) { out << config_text(s); });
+    write_atomically(part / "config.json",
+                     [&](std::ostream& out) { out << llama_config_text(s, DType::f32); });
     if (!pieces.empty()) fs::copy_file(pieces, part / "tokenizer.model", error);
     if (error)
       throw Error(fmt::format("{}: {} cannot be copied into it ({})", folder.string(), pieces.string(),

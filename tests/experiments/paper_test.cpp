@@ -118,7 +118,8 @@ TEST(Paper, EveryShippedTableParsesAndItsStudyCanBePlanned) {
     EXPECT_FALSE(table.rows.empty() && table.questions.empty());
     if (of_models) {
       EXPECT_FALSE(table.study.evaluations.empty());
-      EXPECT_NE(error_of([&] { (void)load_paper(name, {}, {}, all()); }).find("data.model"), std::string::npos);
+      EXPECT_NE(error_of([&] { (void)load_paper(name, {}, {}, all()); }).find("data.model"),
+                std::string::npos);
       continue;
     }
     // Narrow, so that generating costs nothing; a table with sizes of its own does not fit that.
