@@ -26,10 +26,13 @@ using PairKey = std::tuple<std::string, std::string, std::string, std::uint64_t,
 constexpr std::array<const char*, 6> kSettings{"activation", "weight", "query", "key", "value", "evaluate"};
 PairKey key_of(const RunRecord& run) {
   std::string settings;
-  for (const auto& [name, text] : run.params)
-    if (name == "text" || name == "calibration_text" ||
-        std::ranges::any_of(kSettings, [&](const char* s) { return name.starts_with(std::string(s) + "."); }))
-      settings += name + "=" + text + "\n";
+  for (const auto& param : run.params) {
+    const std::string& name = param.first;
+    const bool is_setting =
+        name == "text" || name == "calibration_text" ||
+        std::ranges::any_of(kSettings, [&](const char* s) { return name.starts_with(std::string(s) + "."); });
+    if (is_setting) settings += name + "=" + param.second + "\n";
+  }
   return {run.recording,         run.layer,           run.tensor_hash, run.seed, run.calibration_tokens,
           run.evaluation_tokens, run.activation_text, run.weight_text, settings};
 }
