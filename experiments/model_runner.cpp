@@ -58,6 +58,12 @@ RunReport execute_models(const ModelPlan& plan, const Registries& r, Store& stor
   std::vector<std::string> metrics;
   for (const ResolvedSpec& m : plan.metrics) metrics.push_back(m.canonical);
   const auto position = [](const PlannedModelRun& run) { return static_cast<std::int64_t>(run.position); };
+  // Steps of progress: a block prepared, or a window through a block.
+  const auto units_of = [&](const PlannedModelRun& run) {
+    const ModelInput& in = plan.inputs[run.input];
+    return (in.windows.size() - run.windows_stored + 1) *
+           static_cast<std::size_t>(in.checkpoint->spec().layers);
+  };
   std::size_t units = 0;
   for (const PlannedModelRun& run : plan.runs) {
     if (run.stored) {
@@ -65,9 +71,7 @@ RunReport execute_models(const ModelPlan& plan, const Registries& r, Store& stor
         store.link(study, *id, position(run), plan.methods[run.method].label);
       continue;
     }
-    const ModelInput& in = plan.inputs[run.input];
-    units +=
-        (in.windows.size() - run.windows_stored + 1) * static_cast<std::size_t>(in.checkpoint->spec().layers);
+    units += units_of(run);
   }
   Progress progress(plan.study.name, units, options.progress);
   const auto stopped = [&] { return options.stop != nullptr && options.stop->requested(); };
@@ -82,8 +86,6 @@ RunReport execute_models(const ModelPlan& plan, const Registries& r, Store& stor
     const std::string& label = plan.methods[run.method].label;
     const std::int64_t id = store.begin(model_run_record(plan, run, who, r));
     store.link(study, id, position(run), label);
-    const auto units_of =
-        (in.windows.size() - run.windows_stored + 1) * static_cast<std::size_t>(in.checkpoint->spec().layers);
     std::size_t advanced = 0;
     try {
       if (at != run.input) {
@@ -118,7 +120,7 @@ RunReport execute_models(const ModelPlan& plan, const Registries& r, Store& stor
       ++report.failed;
       if (errors.insert(label + e.what()).second)
         report.errors.push_back(fmt::format("{}, {}: {}", in.name, label, e.what()));
-      if (advanced < units_of) progress.advance(label + " failed", units_of - advanced);
+      if (advanced < units_of(run)) progress.advance(label + " failed", units_of(run) - advanced);
       if (options.fail_fast) break;
     }
   }

@@ -74,6 +74,7 @@ struct BlockTransforms {
 };
 
 struct PreparedBlock {
+  Block frame;  ///< norms and biases: what a pass needs beside the prepared weights
   std::array<std::vector<PreparedGroup>, kSites> sites;
   Chain value_fold;  ///< what values are scaled by before they are quantized
 };
@@ -226,8 +227,7 @@ struct ModelWork::State {
     return *head;
   }
 
-  // ------------------------------------------------------------------------------------------ one run's
-  // parts
+  // ---- one run's parts
 
   /// What a run is made of, and what was found so far.
   struct Run {
@@ -453,16 +453,17 @@ struct ModelWork::State {
     }
 
     /// All of a block again, from transforms that are known.
-    std::shared_ptr<const PreparedBlock> prepare_again(const Block& block) const {
+    std::shared_ptr<const PreparedBlock> prepare_again(Block block) const {
       auto out = std::make_shared<PreparedBlock>();
       for (const Site site : kAllSites)
         out->sites[place(site)] = prepare_site(block, site, out->value_fold, nullptr);
+      block.drop_weights();
+      out->frame = std::move(block);
       return out;
     }
   };
 
-  // ------------------------------------------------------------------------------------------ kinds of
-  // passes
+  // ---- kinds of passes
 
   /// The quantized model.
   class QuantizedWork final : public StoppingWork {
@@ -584,8 +585,7 @@ struct ModelWork::State {
     std::vector<Values>& measured_;
   };
 
-  // ------------------------------------------------------------------------------------------------- the
-  // steps
+  // ---- the steps
 
   std::vector<std::vector<TokenId>> ids_of(std::span<const std::int64_t> windows) const {
     std::vector<std::vector<TokenId>> out;
@@ -658,26 +658,25 @@ struct ModelWork::State {
 
   /// Finds all transforms, quantizes all weights, and measures every layer.
   void prepare(Run& run, const ModelProgress& progress) {
-    const bool original_stream = input.settings.calibrate_inputs == "original";
+    const bool two_passes = run.folds() && input.settings.calibrate_inputs == "quantized";
     Matrix calibration = calibration_states();
     // The first evaluated window, through the original model and through the quantized one.
     std::vector<Matrix> probe = decoder.embed(std::vector<std::vector<TokenId>>{input.windows.front().ids});
     Matrix original = std::move(probe.front());
     Matrix quantized = original;
     for (Index b = 0; b < spec().layers; ++b) {
-      const Block block = load_block(b);
+      Block block = load_block(b);
       const auto at = static_cast<std::size_t>(b);
       std::vector<Values>& measured = run.layer_values[at];
       measured.assign(spec().linears.size(), {});
       auto prepared = std::make_shared<PreparedBlock>();
       using Part = CalibratingWork::Part;
-      if (run.folds() && !original_stream) {
+      if (two_passes) {
         Matrix ahead = calibration;
         CalibratingWork first(run, *prepared, measured, Part::attention);
         decoder.run_block(block, ahead, first, input.context);
       }
-      CalibratingWork calibrating(run, *prepared, measured,
-                                  run.folds() && !original_stream ? Part::mlp : Part::whole);
+      CalibratingWork calibrating(run, *prepared, measured, two_passes ? Part::mlp : Part::whole);
       decoder.run_block(block, calibration, calibrating, input.context);
       QuantizedWork quantized_work(run, *prepared);
       MeasuringWork measuring(run, *prepared, measured);
@@ -686,8 +685,13 @@ struct ModelWork::State {
       ErrorSums sums;
       add_errors(sums, quantized, original);
       run.block_nmse.push_back(relative_error(sums.error, sums.signal));
-      if (memory.keeps_prepared) run.kept[at] = std::move(prepared);
-      progress(1, fmt::format("{}: {} prepared", plan.methods[run.planned.method].label, block.name));
+      if (memory.keeps_prepared) {
+        block.drop_weights();
+        prepared->frame = std::move(block);
+        run.kept[at] = std::move(prepared);
+      }
+      progress(1,
+               fmt::format("{}: {} prepared", plan.methods[run.planned.method].label, spec().block_name(b)));
     }
   }
 
@@ -760,13 +764,11 @@ Measured ModelWork::run(const PlannedModelRun& planned, std::map<std::int64_t, W
     for (Index b = 0; b < s.spec().layers; ++b) {
       const auto at = static_cast<std::size_t>(b);
       std::shared_ptr<const PreparedBlock> prepared = run.kept[at];
-      Block block = s.load_block(b);
-      if (!prepared) prepared = run.prepare_again(block);
-      block.drop_weights();
-      State::pass(s.decoder, block, hidden,
+      if (!prepared) prepared = run.prepare_again(s.load_block(b));
+      State::pass(s.decoder, prepared->frame, hidden,
                   [&] { return std::make_unique<State::QuantizedWork>(run, *prepared); });
       progress(batch.size(), fmt::format("{}: window {} of {}, {}", s.plan.methods[planned.method].label,
-                                         batch.front() + 1, s.input.windows.size(), block.name));
+                                         batch.front() + 1, s.input.windows.size(), prepared->frame.name));
     }
     window_seconds += windows.seconds();
     Timer scoring(unused);
